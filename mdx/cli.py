@@ -1,0 +1,58 @@
+"""The one boundary at which failures become a line of text and an exit code.
+
+Every console script is a `click` group of class `CommandGroup`. Exit codes: 0 success, 1 failure,
+2 usage, 130 interrupted by Ctrl-C. No traceback reaches a user unless MDX itself is at fault.
+"""
+
+import errno
+import sys
+from typing import Any
+
+import click
+
+from mdx.errors import MdxError
+
+INTERRUPTED_EXIT_CODE = 130
+
+
+class CommandGroup(click.Group):
+    """A `click.Group` that turns every expected failure into one clear line on stderr."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command line and exit with the code that `exit_code_and_line` gives."""
+        if kwargs.get("standalone_mode") is False:
+            return super().main(*args, **kwargs)
+        kwargs["standalone_mode"] = False
+        try:
+            code = super().main(*args, **kwargs)
+        except click.exceptions.Exit as error:
+            sys.exit(error.exit_code)
+        except (MdxError, click.ClickException, click.Abort, KeyboardInterrupt, OSError) as error:
+            code, line = exit_code_and_line(error)
+            click.echo(line, err=True)
+            sys.exit(code)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def exit_code_and_line(error: BaseException) -> tuple[int, str]:
+    """Return the exit code and the one line that tell a user about `error`.
+
+    Re-raises errors that are defects of MDX, so that their traceback is seen.
+    """
+    match error:
+        case click.ClickException():
+            return error.exit_code, f"error: {error.format_message()}"
+        case MdxError():
+            return error.exit_code, f"error: {error}"
+        case click.Abort() | KeyboardInterrupt():
+            return INTERRUPTED_EXIT_CODE, (
+                "interrupted: what was saved is kept; the same command goes on from there"
+            )
+        case OSError(errno=errno.ENOSPC):
+            where = f" ({error.filename})" if error.filename else ""
+            return 1, (
+                f"error: the disk is full{where}; nothing saved before is lost: "
+                "free some space and repeat the command"
+            )
+        case _:
+            raise error
