@@ -1,7 +1,8 @@
 """The one boundary at which failures become a line of text and an exit code.
 
 Every console script is a `click` group of class `CommandGroup`. Exit codes: 0 success, 1 failure,
-2 usage, 130 interrupted by Ctrl-C. No traceback reaches a user unless MDX itself is at fault.
+2 usage, 75 stopped by SIGTERM after saving, 130 interrupted by Ctrl-C. No traceback reaches a user
+unless MDX itself is at fault.
 """
 
 import errno
@@ -10,7 +11,7 @@ from typing import Any
 
 import click
 
-from mdx.errors import MdxError
+from mdx.errors import MdxError, StoppedError
 
 INTERRUPTED_EXIT_CODE = 130
 
@@ -42,6 +43,8 @@ def exit_code_and_line(error: BaseException) -> tuple[int, str]:
     match error:
         case click.ClickException():
             return error.exit_code, f"error: {error.format_message()}"
+        case StoppedError():
+            return error.exit_code, f"stopped: {error}"
         case MdxError():
             return error.exit_code, f"error: {error}"
         case click.Abort() | KeyboardInterrupt():

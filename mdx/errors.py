@@ -28,3 +28,9 @@ class FarmError(MdxError):
 
 class CheckpointError(MdxError):
     """A checkpoint cannot be written or read back."""
+
+
+class StoppedError(MdxError):
+    """A run was told to stop (SIGTERM), saved its state and ended: nothing is wrong."""
+
+    exit_code = 75  # EX_TEMPFAIL: a scheduler may start the same command again

@@ -1,0 +1,146 @@
+"""Checkpoints: a whole step or nothing, whatever kills the process.
+
+Orbax writes the arrays (each process its shards) in the background into a temporary directory and
+renames it when everything is on the disk; a step that is not renamed is not seen, and is swept
+away at the next start. Beside the `TrainState` lies `extra`, a JSON value a process: the data
+iterator's state, and whatever else a stage must not forget. Both are one step, so they cannot
+disagree.
+
+    <run_dir>/checkpoints/<step>/{state,extra}
+"""
+
+import json
+from types import TracebackType
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from etils import epath
+from orbax.checkpoint.args import CheckpointArgs, Composite, StandardRestore, StandardSave
+
+from mdx.errors import CheckpointError
+from trainers.state import TrainState, abstract_state
+
+Extra = dict[str, Any]  # JSON
+CHECKPOINTS = "checkpoints"
+_TEMPORARY = ".orbax-checkpoint-tmp"
+
+
+class Checkpointer:
+    """Saves and restores the states of one run. Saving returns before the disk is done.
+
+    A failure of a save in the background is raised by the next call as CheckpointError.
+    """
+
+    def __init__(self, run_dir: str, *, keep: int = 2) -> None:
+        self.directory = epath.Path(run_dir).absolute() / CHECKPOINTS
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep, cleanup_tmp_directories=True, enable_async_checkpointing=True
+        )
+        try:
+            self._manager = ocp.CheckpointManager(self.directory, options=options)
+        except Exception as error:
+            raise CheckpointError(
+                f"cannot keep checkpoints in {self.directory}: {_one_line(error)}"
+            ) from error
+
+    def __enter__(self) -> "Checkpointer":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.wait()
+        self._manager.close()
+
+    @property
+    def latest_step(self) -> int | None:
+        """The newest whole step, or None."""
+        return self._manager.latest_step()
+
+    def save(self, step: int, state: TrainState, extra: Extra) -> None:
+        """Begin to save `state` as `step`; a step that exists already is left alone."""
+        if step == self.latest_step:
+            return
+        args = Composite(state=StandardSave(state), extra=_JsonSave(extra))
+        try:
+            self._manager.save(step, args=args)
+        except Exception as error:
+            raise self._failed_save(error) from error
+
+    def wait(self) -> None:
+        """Return when everything saved is on the disk."""
+        try:
+            self._manager.wait_until_finished()
+        except Exception as error:
+            raise self._failed_save(error) from error
+
+    def restore_latest(self, like: TrainState) -> tuple[TrainState, Extra] | None:
+        """Return the newest state and its extra, placed as `like` is; None where there is none.
+
+        Raises CheckpointError for a damaged checkpoint and for one of another model.
+        """
+        step = self.latest_step
+        if step is None:
+            return None
+        args = Composite(state=StandardRestore(abstract_state(like)), extra=_JsonRestore())
+        try:
+            restored = self._manager.restore(step, args=args)
+        except Exception as error:
+            raise CheckpointError(
+                f"{self.directory / str(step)} cannot be restored: {_one_line(error)}; it is "
+                "damaged or of another model: remove it to go on from the one before, or use "
+                "another run_dir"
+            ) from error
+        return restored.state, restored.extra
+
+    def _failed_save(self, error: Exception) -> CheckpointError:
+        """Sweep away what was half written, which also frees its disk space."""
+        if jax.process_index() == 0:
+            for leftover in self.directory.glob(f"*{_TEMPORARY}*"):
+                leftover.rmtree(missing_ok=True)
+        kept = max((int(p.name) for p in self.directory.iterdir() if p.name.isdigit()), default=0)
+        reason = "the disk is full" if "No space left" in str(error) else _one_line(error)
+        survivor = f"that of step {kept} is kept" if kept else "none was saved before"
+        return CheckpointError(
+            f"cannot write a checkpoint to {self.directory}: {reason}; {survivor}: "
+            "make room and repeat the command"
+        )
+
+
+class _JsonHandler(ocp.CheckpointHandler):
+    """Writes one JSON file a process."""
+
+    def save(self, directory: epath.Path, args: "_JsonSave") -> None:
+        (directory / _process_file()).write_text(json.dumps(args.item))
+
+    def restore(self, directory: epath.Path, args: "_JsonRestore") -> Extra:
+        file = directory / _process_file()
+        if not file.exists():
+            written = ", ".join(sorted(path.name for path in directory.glob("process_*")))
+            raise ValueError(
+                f"a resumed run needs as many processes as the saved one: no {file.name} "
+                f"among {written}"
+            )
+        return json.loads(file.read_text())
+
+
+@ocp.args.register_with_handler(_JsonHandler, for_save=True)
+class _JsonSave(CheckpointArgs):
+    def __init__(self, item: Extra) -> None:
+        self.item = item
+
+
+@ocp.args.register_with_handler(_JsonHandler, for_restore=True)
+class _JsonRestore(CheckpointArgs):
+    pass
+
+
+def _process_file() -> str:
+    return f"process_{jax.process_index()}-of-{jax.process_count()}.json"
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 200 else text[:200] + " ..."

@@ -1,0 +1,60 @@
+"""What a training run is at one moment: the state of a stage as one pytree.
+
+`TrainState` *is* the checkpoint: nothing else of a run lives on the devices. Its leaves are placed
+over the mesh once, when it is created; every later state inherits that placement from the step.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import NamedSharding, PartitionSpec, Sharding
+from jaxtyping import Int, Key
+
+PyTree = Any
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
+class TrainState:
+    """Parameters, the optimizer's moments, the number of the next step and a random key."""
+
+    step: Int[jax.Array, ""]  # int32: steps taken, skipped ones included
+    params: PyTree  # nested dictionary of arrays
+    opt_state: PyTree
+    key: Key[jax.Array, ""]
+
+
+def create_state(
+    params: PyTree, optimizer: optax.GradientTransformation, key: jax.Array
+) -> TrainState:
+    """Return the state before the first step, with the moments placed as `params` are placed."""
+    replicated = _replicated(jax.tree.leaves(params)[0].sharding)
+    shardings = optax.tree_utils.tree_map_params(
+        optimizer,
+        lambda _, param: param.sharding,
+        jax.eval_shape(optimizer.init, params),
+        params,
+        transform_non_params=lambda _: replicated,
+    )
+    return TrainState(
+        step=jax.device_put(jnp.zeros((), jnp.int32), replicated),
+        params=params,
+        opt_state=jax.jit(optimizer.init, out_shardings=shardings)(params),
+        key=jax.device_put(key, replicated),
+    )
+
+
+def abstract_state(state: TrainState) -> TrainState:
+    """Return the shapes, dtypes and shardings of `state` without its values, for a restore."""
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), state
+    )
+
+
+def _replicated(sharding: Sharding) -> Sharding:
+    if isinstance(sharding, NamedSharding):
+        return NamedSharding(sharding.mesh, PartitionSpec())
+    return sharding

@@ -1,0 +1,100 @@
+"""One training step: microbatches -> one gradient -> one guarded update, in one donated jit.
+
+The step knows nothing of stages: the loss comes in as a function (`trainers.losses` states its
+contract). Parameters, moments and batch arrive sharded and stay as they are; the compiler derives
+the collectives from that.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from mdx.data.batch import Batch
+from trainers.losses import LossFn, Metrics, Totals, count_tokens
+from trainers.state import TrainState
+
+PyTree = Any
+TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
+
+
+def make_train_step(
+    loss_fn: LossFn,
+    optimizer: optax.GradientTransformation,
+    schedule: optax.Schedule,
+    *,
+    num_microbatches: int = 1,
+    count_fn: Callable[[Any], Totals] = count_tokens,
+) -> TrainStep:
+    """Return the jitted `step(state, batch) -> (state, metrics)`; `state` is donated.
+
+    The gradient is that of the summed shares of `num_microbatches` equal cuts of the batch. A
+    non-finite loss or gradient leaves parameters and moments as they were and sets
+    metrics["skipped"] to 1; the step still counts. The batch's rows must divide evenly.
+    """
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        totals = count_fn(batch)
+        loss, gradient, metrics = _accumulate(
+            loss_fn, state.params, batch, totals, num_microbatches
+        )
+        grad_norm = optax.global_norm(gradient)
+        finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
+        learning_rate = schedule(state.step)
+        direction, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        params = jax.tree.map(lambda p, d: p + learning_rate * d, state.params, direction)
+        new_state = TrainState(
+            step=state.step + 1,
+            params=_choose(finite, params, state.params),
+            opt_state=_choose(finite, opt_state, state.opt_state),
+            key=state.key,
+        )
+        return new_state, {
+            "loss": loss,
+            "lr": learning_rate,
+            "grad_norm": grad_norm,
+            "skipped": 1.0 - finite.astype(jnp.float32),
+            **totals,
+            **metrics,
+        }
+
+    return jax.jit(step, donate_argnums=0)
+
+
+def _accumulate(
+    loss_fn: LossFn, params: PyTree, batch: Batch, totals: Totals, num_microbatches: int
+) -> tuple[jax.Array, PyTree, Metrics]:
+    """Return the loss, its gradient and the metrics, each summed over the microbatches."""
+    share_and_gradient = jax.value_and_grad(loss_fn, has_aux=True)
+
+    def one(microbatch: Batch) -> tuple[jax.Array, PyTree, Metrics]:
+        (share, metrics), gradient = share_and_gradient(params, microbatch, totals)
+        return share, gradient, metrics
+
+    if num_microbatches == 1:
+        return one(batch)
+    microbatches = jax.tree.map(lambda x: _cut(x, num_microbatches), batch)
+    first = jax.tree.map(lambda x: x[0], microbatches)
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(one, first))
+
+    def add(sums: PyTree, microbatch: Batch) -> tuple[PyTree, None]:
+        return jax.tree.map(jnp.add, sums, one(microbatch)), None
+
+    return jax.lax.scan(add, zeros, microbatches)[0]
+
+
+def _cut(x: jax.Array, num_microbatches: int) -> jax.Array:
+    """Reshape [B, ...] to [microbatches, B / microbatches, ...].
+
+    Row b goes to microbatch b mod n: each device then keeps its own rows and nothing moves.
+    """
+    rows = x.shape[0]
+    if rows % num_microbatches:
+        raise ValueError(f"{rows} rows cannot be cut into {num_microbatches} equal microbatches")
+    return x.reshape(rows // num_microbatches, num_microbatches, *x.shape[1:]).swapaxes(0, 1)
+
+
+def _choose(finite: jax.Array, new: PyTree, old: PyTree) -> PyTree:
+    return jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)
