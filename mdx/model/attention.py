@@ -1,0 +1,93 @@
+"""Causal self-attention over packed rows, in three forms that agree.
+
+A query sees the keys of its own segment at or before its own place in the row. `blocked` walks
+the queries in blocks and never touches the keys above the diagonal: about 40 % of the work at 4
+blocks, and no [T, T] array of scores. It runs on every device. `xla` and `cudnn` are
+`jax.nn.dot_product_attention`, for GPUs.
+
+Legend: B batch, T query time, K key time, N heads, G kv heads, R = N / G, H head_dim.
+"""
+
+from typing import Literal, cast
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+NEGATIVE = -1e30
+
+
+def attend(
+    query_BTNH: Float[Array, "B T N H"],
+    key_BTGH: Float[Array, "B T G H"],
+    value_BTGH: Float[Array, "B T G H"],
+    segment_ids_BT: Int[Array, "B T"],
+    *,
+    implementation: str,
+    block: int,
+) -> Float[Array, "B T N H"]:
+    """Return softmax(q k / sqrt(H)) v under the causal and segment mask.
+
+    implementation: "blocked", "xla" or "cudnn" (`ComputeConfig.attention`).
+    """
+    if implementation == "blocked":
+        return blocked_attention(query_BTNH, key_BTGH, value_BTGH, segment_ids_BT, block=block)
+    mask_B1TT = packed_mask(segment_ids_BT, segment_ids_BT, 0)[:, None]
+    fused = cast(Literal["xla", "cudnn"], implementation)
+    return jax.nn.dot_product_attention(
+        query_BTNH, key_BTGH, value_BTGH, mask=mask_B1TT, implementation=fused
+    )
+
+
+def packed_mask(
+    query_segments_BT: Int[Array, "B T"], key_segments_BK: Int[Array, "B K"], offset: int
+) -> Bool[Array, "B T K"]:
+    """Return which keys a query sees: same segment, and not after it.
+
+    offset: the place in the row of the first query; the first key is at place 0.
+    """
+    query_places = offset + jnp.arange(query_segments_BT.shape[1])[:, None]
+    causal_1TK = (query_places >= jnp.arange(key_segments_BK.shape[1])[None, :])[None]
+    return (query_segments_BT[:, :, None] == key_segments_BK[:, None, :]) & causal_1TK
+
+
+def blocked_attention(
+    query_BTNH: Float[Array, "B T N H"],
+    key_BTGH: Float[Array, "B T G H"],
+    value_BTGH: Float[Array, "B T G H"],
+    segment_ids_BT: Int[Array, "B T"],
+    *,
+    block: int,
+) -> Float[Array, "B T N H"]:
+    """Attend block of queries by block of queries, each to the keys up to its own end.
+
+    At most 16 blocks are unrolled, so that compile time does not grow with the row.
+    """
+    B, T, N, H = query_BTNH.shape
+    G = key_BTGH.shape[2]
+    query_BGRTH = query_BTNH.reshape(B, T, G, N // G, H).transpose(0, 2, 3, 1, 4)
+    key_BGTH, value_BGTH = key_BTGH.transpose(0, 2, 1, 3), value_BTGH.transpose(0, 2, 1, 3)
+    block = max(block, -(-T // 16))
+    outputs = []
+    for start in range(0, T, block):
+        end = min(start + block, T)
+        mask_BTK = packed_mask(segment_ids_BT[:, start:end], segment_ids_BT[:, :end], start)
+        outputs.append(
+            _attend_block(
+                query_BGRTH[:, :, :, start:end],
+                key_BGTH[:, :, :end],
+                value_BGTH[:, :, :end],
+                mask_BTK,
+            )
+        )
+    return jnp.concatenate(outputs, axis=3).transpose(0, 3, 1, 2, 4).reshape(B, T, N, H)
+
+
+def _attend_block(query_BGRTH: Array, key_BGKH: Array, value_BGKH: Array, mask_BTK: Array) -> Array:
+    scale = query_BGRTH.shape[-1] ** -0.5
+    scores_BGRTK = jnp.einsum(
+        "BGRTH,BGKH->BGRTK", query_BGRTH * scale, key_BGKH, preferred_element_type=jnp.float32
+    )
+    scores_BGRTK = jnp.where(mask_BTK[:, None, None], scores_BGRTK, NEGATIVE)
+    weights_BGRTK = jax.nn.softmax(scores_BGRTK, axis=-1).astype(value_BGKH.dtype)
+    return jnp.einsum("BGRTK,BGKH->BGRTH", weights_BGRTK, value_BGKH)

@@ -1,0 +1,248 @@
+"""The decoder: Qwen3's mathematics as a Flax NNX module with a plain pytree of weights.
+
+`init` splits the module once; from then on the model is a hashable `graphdef` (structure and
+configuration, static under `jit`) and `params`, nested dicts of arrays whose layers are stacked
+on axis 0. `apply` merges the two inside traced code, where it costs nothing.
+
+    graphdef, params = init(ModelConfig(), ComputeConfig(), jax.random.key(0))
+    hidden_BTD = apply(graphdef, params, tokens, segment_ids, positions)
+
+The module stops at the final norm: logits are the business of `mdx.model.logprobs` (training)
+and `mdx.model.sampler`, neither of which ever holds [B, T, V].
+
+Legend: B batch, T time, D hidden, N heads, G kv heads, H head_dim, F ffn, V vocabulary.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from mdx.model.attention import attend
+from mdx.model.config import ComputeConfig, ModelConfig
+
+Params = dict[str, Any]
+GraphDef = nnx.GraphDef
+
+REMAT_POLICIES: dict[str, Callable[..., bool]] = {
+    "minimal": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "full": jax.checkpoint_policies.nothing_saveable,
+}
+
+
+def init(
+    config: ModelConfig, compute: ComputeConfig | None = None, key: Array | None = None
+) -> tuple[GraphDef, Params]:
+    """Return the static structure and random float32 weights (normal, `initializer_range`)."""
+    key = jax.random.key(0) if key is None else key
+    compute = compute or ComputeConfig()
+
+    @jax.jit
+    def draw(key: Array) -> Params:
+        return nnx.to_pure_dict(nnx.state(_build(config, compute, key)))
+
+    return structure(config, compute), draw(key)
+
+
+def structure(config: ModelConfig, compute: ComputeConfig | None = None) -> GraphDef:
+    """Return the static half of the model without making any weight."""
+    abstract = nnx.eval_shape(lambda: _build(config, compute or ComputeConfig(), jax.random.key(0)))
+    return nnx.split(abstract)[0]
+
+
+def abstract_params(config: ModelConfig) -> Params:
+    """Return the weights' shapes and dtypes as a pytree of `jax.ShapeDtypeStruct`."""
+    return jax.eval_shape(
+        lambda: nnx.to_pure_dict(nnx.state(_build(config, ComputeConfig(), jax.random.key(0))))
+    )
+
+
+def apply(
+    graphdef: GraphDef,
+    params: Params,
+    tokens_BT: Int[Array, "B T"],
+    segment_ids_BT: Int[Array, "B T"],
+    positions_BT: Int[Array, "B T"],
+) -> Float[Array, "B T D"]:
+    """Return the hidden states after the final norm; call it inside `jit`."""
+    return nnx.merge(graphdef, params)(tokens_BT, segment_ids_BT, positions_BT)
+
+
+def output_head(params: Params) -> Float[Array, "V D"]:
+    """Return the output head: its own weight, or the embedding where the two are tied."""
+    return params["lm_head"] if "lm_head" in params else params["embed_tokens"]
+
+
+def rms_norm(x: Float[Array, "... D"], weight_D: Array, eps: float) -> Float[Array, "... D"]:
+    """Return weight * x / sqrt(mean(x^2) + eps) over the last axis, computed in float32."""
+    wide = x.astype(jnp.float32)
+    scale = jax.lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + eps)
+    weight = weight_D.reshape((1,) * (x.ndim - 1) + weight_D.shape)
+    return (wide * scale * weight).astype(x.dtype)
+
+
+def rotary(
+    positions: Int[Array, "..."], head_dim: int, theta: float
+) -> tuple[Float[Array, "... h"], Float[Array, "... h"]]:
+    """Return the cosines and sines of positions * theta^(-2i / head_dim), i < head_dim / 2."""
+    frequencies = theta ** (-jnp.arange(0, head_dim, 2, dtype=jnp.float32) / head_dim)
+    frequencies = frequencies.reshape((1,) * positions.ndim + frequencies.shape)
+    angles = positions[..., None].astype(jnp.float32) * frequencies
+    return jnp.cos(angles), jnp.sin(angles)
+
+
+def rotate(x: Float[Array, "... N H"], cosines: Array, sines: Array) -> Float[Array, "... N H"]:
+    """Turn the pairs (x[i], x[i + H/2]) of every head by the position's angles."""
+    first, second = jnp.split(x, 2, axis=-1)
+    cosines, sines = cosines[..., None, :].astype(x.dtype), sines[..., None, :].astype(x.dtype)
+    return jnp.concatenate(
+        [first * cosines - second * sines, second * cosines + first * sines], axis=-1
+    )
+
+
+class Attention(nnx.Module):
+    """Grouped-query attention with RMS-normed queries and keys."""
+
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
+        D, H = config.hidden_size, config.head_dim
+        N, G = config.num_attention_heads, config.num_key_value_heads
+        self.eps = config.rms_norm_eps
+        self.q_proj = _normal(rngs, config, (D, N, H))
+        self.k_proj = _normal(rngs, config, (D, G, H))
+        self.v_proj = _normal(rngs, config, (D, G, H))
+        self.o_proj = _normal(rngs, config, (N, H, D))
+        self.q_norm = nnx.Param(jnp.ones(H))
+        self.k_norm = nnx.Param(jnp.ones(H))
+
+    def project(self, x_BTD: Array, cosines: Array, sines: Array) -> tuple[Array, Array, Array]:
+        """Return queries, keys (normed and rotated) and values: [B, T, heads, H]."""
+        dtype = x_BTD.dtype
+        query = jnp.einsum("BTD,DNH->BTNH", x_BTD, self.q_proj[...].astype(dtype))
+        key = jnp.einsum("BTD,DGH->BTGH", x_BTD, self.k_proj[...].astype(dtype))
+        value = jnp.einsum("BTD,DGH->BTGH", x_BTD, self.v_proj[...].astype(dtype))
+        query = rotate(rms_norm(query, self.q_norm[...], self.eps), cosines, sines)
+        key = rotate(rms_norm(key, self.k_norm[...], self.eps), cosines, sines)
+        return query, key, value
+
+    def output(self, mixed_BTNH: Array) -> Array:
+        """Project the heads' outputs back to [B, T, D]."""
+        return jnp.einsum("BTNH,NHD->BTD", mixed_BTNH, self.o_proj[...].astype(mixed_BTNH.dtype))
+
+
+class Mlp(nnx.Module):
+    """SwiGLU: down(silu(gate(x)) * up(x))."""
+
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
+        D, F = config.hidden_size, config.intermediate_size
+        self.gate_proj = _normal(rngs, config, (D, F))
+        self.up_proj = _normal(rngs, config, (D, F))
+        self.down_proj = _normal(rngs, config, (F, D))
+
+    def __call__(self, x_BTD: Array) -> Array:
+        """Return the update of the residual stream."""
+        dtype = x_BTD.dtype
+        gate = jnp.einsum("BTD,DF->BTF", x_BTD, self.gate_proj[...].astype(dtype))
+        up = jnp.einsum("BTD,DF->BTF", x_BTD, self.up_proj[...].astype(dtype))
+        return jnp.einsum("BTF,FD->BTD", jax.nn.silu(gate) * up, self.down_proj[...].astype(dtype))
+
+
+class DecoderLayer(nnx.Module):
+    """Pre-norm attention and MLP around one residual stream."""
+
+    def __init__(self, config: ModelConfig, compute: ComputeConfig, *, rngs: nnx.Rngs):
+        self.eps = config.rms_norm_eps
+        self.implementation = compute.attention
+        self.block = compute.attention_block
+        self.input_layernorm = nnx.Param(jnp.ones(config.hidden_size))
+        self.self_attn = Attention(config, rngs=rngs)
+        self.post_attention_layernorm = nnx.Param(jnp.ones(config.hidden_size))
+        self.mlp = Mlp(config, rngs=rngs)
+
+    def __call__(
+        self, x_BTD: Array, segment_ids_BT: Array, cosines: Array, sines: Array
+    ) -> tuple[Array, tuple[Array, Array]]:
+        """Return the residual stream and this layer's (keys, values) [B, T, G, H]."""
+        normed = rms_norm(x_BTD, self.input_layernorm[...], self.eps)
+        query, key, value = self.self_attn.project(normed, cosines, sines)
+        mixed = attend(
+            query,
+            key,
+            value,
+            segment_ids_BT,
+            implementation=self.implementation,
+            block=self.block,
+        )
+        x_BTD = x_BTD + self.self_attn.output(mixed)
+        normed = rms_norm(x_BTD, self.post_attention_layernorm[...], self.eps)
+        return x_BTD + self.mlp(normed), (key, value)
+
+
+class Decoder(nnx.Module):
+    """Tokens to hidden states. Layers are stacked on axis 0, scanned or unrolled alike."""
+
+    def __init__(self, config: ModelConfig, compute: ComputeConfig, *, rngs: nnx.Rngs):
+        self.config = config
+        self.compute = compute
+        self.embed_tokens = _normal(rngs, config, (config.vocab_size, config.hidden_size))
+        make = nnx.vmap(lambda rngs: DecoderLayer(config, compute, rngs=rngs))
+        self.layers = make(rngs.split(config.num_hidden_layers))
+        self.norm = nnx.Param(jnp.ones(config.hidden_size))
+        if not config.tie_word_embeddings:
+            self.lm_head = _normal(rngs, config, (config.vocab_size, config.hidden_size))
+
+    def __call__(
+        self,
+        tokens_BT: Int[Array, "B T"],
+        segment_ids_BT: Int[Array, "B T"],
+        positions_BT: Int[Array, "B T"],
+    ) -> Float[Array, "B T D"]:
+        """Return the hidden states after the final norm, in the compute dtype."""
+        x_BTD, _ = self._run(tokens_BT, segment_ids_BT, positions_BT, keep_cache=False)
+        return rms_norm(x_BTD, self.norm[...], self.config.rms_norm_eps)
+
+    def prefill(
+        self,
+        tokens_BT: Int[Array, "B T"],
+        segment_ids_BT: Int[Array, "B T"],
+        positions_BT: Int[Array, "B T"],
+    ) -> tuple[Float[Array, "L B T G H"], Float[Array, "L B T G H"]]:
+        """Return every layer's keys (rotated) and values for a decode cache."""
+        _, cache = self._run(tokens_BT, segment_ids_BT, positions_BT, keep_cache=True)
+        assert cache is not None
+        return cache
+
+    def _run(
+        self, tokens_BT: Array, segment_ids_BT: Array, positions_BT: Array, *, keep_cache: bool
+    ) -> tuple[Array, tuple[Array, Array] | None]:
+        cosines, sines = rotary(positions_BT, self.config.head_dim, self.config.rope_theta)
+        graphdef, state = nnx.split(self.layers)
+
+        def layer(x_BTD: Array, weights: Any) -> tuple[Array, Any]:
+            x_BTD, cache = nnx.merge(graphdef, weights)(x_BTD, segment_ids_BT, cosines, sines)
+            return x_BTD, cache if keep_cache else None
+
+        if self.compute.remat != "none":
+            layer = jax.checkpoint(layer, policy=REMAT_POLICIES[self.compute.remat])
+        x_BTD = self.embed_tokens[...].astype(self.compute.dtype)[tokens_BT]
+        depth = self.config.num_hidden_layers
+        unroll = 1 if self.compute.scan_layers else depth
+        return jax.lax.scan(layer, x_BTD, state, unroll=unroll)
+
+
+def _build(config: ModelConfig, compute: ComputeConfig, key: Array) -> Decoder:
+    return Decoder(config, _resolved(compute), rngs=nnx.Rngs(params=key))
+
+
+def _resolved(compute: ComputeConfig) -> ComputeConfig:
+    if compute.attention != "auto":
+        return compute
+    fused = jax.default_backend() == "gpu" and compute.dtype == "bfloat16"
+    return dataclasses.replace(compute, attention="cudnn" if fused else "blocked")
+
+
+def _normal(rngs: nnx.Rngs, config: ModelConfig, shape: tuple[int, ...]) -> nnx.Param:
+    return nnx.Param(config.initializer_range * jax.random.normal(rngs.params(), shape))
