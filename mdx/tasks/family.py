@@ -1,0 +1,240 @@
+"""Families: parameterised simulations, and the setting that most of them share.
+
+A family is one file in `mdx.tasks.families` that holds a `Family`: a function that draws one
+`Simulation` (script, checks and the values that the text must state) and at least twelve
+phrasings. The rule that makes splits disjoint: the values a text states determine the script up
+to its random seeds, and every phrasing states them all.
+
+Scripts follow one canonical order: units, lattice, region, create_box, create_atoms, changes of
+the atoms or the box, mass, pair_style, pair_coeff, velocity, computes, fixes, dumps, timestep,
+run or minimize, write_data. Units are metal unless a family says otherwise.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from random import Random
+
+from mdx.tasks.materials import (
+    Cells,
+    Material,
+    crystal_commands,
+    default_materials,
+    is_default,
+    materials,
+    num_atoms,
+    potential_commands,
+)
+from mdx.tasks.phrasing import (
+    Phrasing,
+    Slot,
+    cells_slot,
+    material_slot,
+    steps_slot,
+    temperature_slot,
+    timestep_slot,
+)
+from mdx.tasks.task import Check, CheckKind
+
+DEFAULT_SEED = 4928  # where the text names no seed
+MAX_COST_MS = 60.0  # of one reference script's time steps
+
+# Cubic cells along an edge that give 64 to 256 atoms.
+_EDGES = {"fcc": (3, 4), "l12": (3, 4), "bcc": (4, 5), "b2": (4, 5)}
+_EDGES_OF_EIGHT = (2, 3)  # structures of 8 atoms a cell
+
+
+@dataclass(frozen=True, kw_only=True)
+class Simulation:
+    """One member of a family: what its script does, what must come of it, what the text states."""
+
+    commands: tuple[str, ...]
+    checks: tuple[Check, ...]
+    slots: Mapping[str, Slot]  # by the name that phrasings use
+    material: Material | None = None  # None: the family has a potential of its own
+    volume_per_atom: float | None = None
+    num_steps: int = 0
+    seed: int | None = None  # stated in the text; None: the default, unstated
+    failed_script: str | None = None  # repair only
+
+    @property
+    def script(self) -> str:
+        """The reference script, each command on its line."""
+        return "\n".join(self.commands) + "\n"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """A kind of simulation: how to draw one, and how people ask for it.
+
+    `names_potential`: checks demand energies, so every text names the potential's file.
+    `states_potential`: False where the script has no potential, so no text mentions one.
+    """
+
+    name: str
+    summary: str  # one sentence, for documents and reports
+    draw: Callable[[Random], Simulation]
+    phrasings: tuple[Phrasing, ...]
+    names_potential: bool = False
+    states_potential: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What every dynamics family draws: material, size, temperature, duration, seed."""
+
+    material: Material
+    cells: Cells
+    temperature: int  # K
+    timestep: float  # ps
+    num_steps: int
+    stated_seed: int | None = None
+
+    @property
+    def seed(self) -> int:
+        """The seed that the script uses."""
+        return DEFAULT_SEED if self.stated_seed is None else self.stated_seed
+
+    @property
+    def num_atoms(self) -> int:
+        """Atoms of the perfect crystal."""
+        return num_atoms(self.material, self.cells)
+
+    def crystal(self) -> list[str]:
+        """Return the commands up to and including the potential."""
+        return [*crystal_commands(self.material, self.cells), *potential_commands(self.material)]
+
+    def velocity(self, temperature: float | None = None) -> str:
+        """Return the velocity command for twice the temperature.
+
+        On a perfect lattice half of the kinetic energy turns into potential energy.
+        """
+        kelvin = 2 * (self.temperature if temperature is None else temperature)
+        return f"velocity all create {kelvin:g} {self.seed}"
+
+    def run(self) -> list[str]:
+        """Return the commands that integrate."""
+        return [f"timestep {self.timestep:g}", f"run {self.num_steps}"]
+
+    def slots(self) -> dict[str, Slot]:
+        """Return the slots of material, size, temperature, time step and duration."""
+        return {
+            "material": material_slot(self.material),
+            "cells": cells_slot(self.cells),
+            "temperature": temperature_slot(self.temperature),
+            "timestep": timestep_slot(self.timestep),
+            "steps": steps_slot(self.num_steps, self.timestep),
+        }
+
+    def checks(self, ensemble: str) -> tuple[Check, ...]:
+        """Return the checks that hold for any run of this setting."""
+        return (
+            *crystal_checks(self.num_atoms),
+            Check(kind=CheckKind.ENSEMBLE, text=ensemble),
+            Check(kind=CheckKind.NUM_STEPS, target=self.num_steps),
+            Check(kind=CheckKind.TIMESTEP, target=self.timestep),
+        )
+
+    def thermostat_checks(self, ensemble: str) -> tuple[Check, ...]:
+        """Return `checks` and those of a canonical temperature."""
+        return (
+            *self.checks(ensemble),
+            Check(kind=CheckKind.TEMPERATURE, target=self.temperature),
+            Check(kind=CheckKind.FLUCTUATION),
+        )
+
+    def simulation(
+        self,
+        commands: list[str],
+        checks: tuple[Check, ...],
+        volume_per_atom: float | None = None,
+        **slots: Slot,
+    ) -> Simulation:
+        """Return the simulation of this setting, with the slots a family adds to the shared ones."""
+        volume = self.material.volume_per_atom if volume_per_atom is None else volume_per_atom
+        return Simulation(
+            commands=tuple(commands),
+            checks=checks,
+            slots={**self.slots(), **slots},
+            material=self.material,
+            volume_per_atom=volume,
+            num_steps=self.num_steps,
+            seed=self.stated_seed,
+        )
+
+
+def crystal_checks(atoms: int) -> tuple[Check, ...]:
+    """Return the checks of every crystal with a potential."""
+    return (
+        Check(kind=CheckKind.UNITS, text="metal"),
+        Check(kind=CheckKind.NUM_ATOMS, target=atoms, tolerance=0.0),
+        Check(kind=CheckKind.FINITE),
+    )
+
+
+def draw_material(rng: Random, choices: tuple[Material, ...] | None = None) -> Material:
+    """Draw a material with a potential: three in four are a material's default."""
+    if choices is None:
+        choices = default_materials() if rng.random() < 0.75 else materials()
+    return rng.choice(choices)
+
+
+def draw_cells(rng: Random, material: Material) -> Cells:
+    """Draw a box of 64 to 320 atoms: a cube, or longer along z by one cell."""
+    edge = rng.choice(_EDGES.get(material.structure, _EDGES_OF_EIGHT))
+    return (edge, edge, edge + (rng.random() < 0.35))
+
+
+def draw_temperature(rng: Random, material: Material, highest: int | None = None) -> int:
+    """Draw a temperature at which `material` stays solid, on a grid of 50 K."""
+    top = material.max_temperature if highest is None else min(highest, material.max_temperature)
+    return 50 * rng.randint(2 if top > 200 else 1, top // 50)
+
+
+def draw_setting(
+    rng: Random,
+    *,
+    material: Material | None = None,
+    highest: int | None = None,
+    durations: tuple[int, ...] = (200, 250, 300, 400, 500),
+    shortest_ps: float = 0.4,
+) -> Setting:
+    """Draw a setting whose reference stays below `MAX_COST_MS` and above `shortest_ps`."""
+    while True:
+        drawn = draw_material(rng) if material is None else material
+        cells = draw_cells(rng, drawn)
+        timestep = drawn.timestep * rng.choice((0.5, 1.0, 1.0))
+        num_steps = rng.choice(durations)
+        cost_ms = num_atoms(drawn, cells) * num_steps * drawn.cost_us / 1000
+        if cost_ms <= MAX_COST_MS and num_steps * timestep >= shortest_ps:
+            return Setting(
+                material=drawn,
+                cells=cells,
+                temperature=draw_temperature(rng, drawn, highest),
+                timestep=timestep,
+                num_steps=num_steps,
+                stated_seed=rng.randint(1, 999) if rng.random() < 0.15 else None,
+            )
+
+
+def draw_static(rng: Random, structures: tuple[str, ...] | None = None) -> tuple[Material, Cells]:
+    """Draw a material, of the given structures and elemental if they are given, and a box."""
+    choices = materials()
+    if structures is not None:
+        choices = tuple(m for m in choices if m.structure in structures)
+    material = draw_material(rng, choices)
+    return material, draw_cells(rng, material)
+
+
+__all__ = [
+    "DEFAULT_SEED",
+    "Family",
+    "Setting",
+    "Simulation",
+    "crystal_checks",
+    "draw_cells",
+    "draw_material",
+    "draw_setting",
+    "draw_static",
+    "draw_temperature",
+    "is_default",
+]

