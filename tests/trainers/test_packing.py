@@ -1,0 +1,113 @@
+"""Packing: nothing is lost, nothing is padded in vain, and the shape never changes."""
+
+import numpy as np
+import pytest
+
+from mdx.errors import ConfigError
+from trainers.packing import Segment, pack, row_shape
+
+PAD = 99
+
+
+def random_segments(count, rng, max_prompt=12, max_completion=20):
+    segments = []
+    for number in range(count):
+        prompt = rng.integers(1, 90, rng.integers(1, max_prompt + 1)).tolist()
+        completion = rng.integers(1, 90, rng.integers(1, max_completion + 1)).tolist()
+        replayed = number % 5 == 4
+        segments.append(
+            Segment(
+                prompt=prompt,
+                completion=completion,
+                old_logprobs=[] if replayed else rng.normal(size=len(completion)).tolist(),
+                advantage=0.0 if replayed else float(number + 1),
+                replay_weight=0.25 if replayed else 0.0,
+            )
+        )
+    return segments
+
+
+def unpack(batch):
+    """Return the segments that `batch` holds, read back cell by cell."""
+    found = []
+    for row in range(batch.tokens.shape[0]):
+        for number in range(1, batch.segment_ids[row].max() + 1):
+            cells = np.flatnonzero(batch.segment_ids[row] == number)
+            assert (np.diff(cells) == 1).all()
+            assert (batch.positions[row, cells] == np.arange(len(cells))).all()
+            written = (batch.loss_mask[row, cells] > 0) | (batch.replay_weights[row, cells] > 0)
+            prompt_length = int(np.argmax(written))
+            assert written[prompt_length:].all()
+            tokens = batch.tokens[row, cells].tolist()
+            found.append(
+                (
+                    tokens[:prompt_length],
+                    tokens[prompt_length:],
+                    batch.old_logprobs[row, cells][prompt_length:].tolist(),
+                    float(batch.advantages[row, cells][-1]),
+                    float(batch.replay_weights[row, cells][-1]),
+                )
+            )
+    return found
+
+
+def as_tuple(segment):
+    logprobs = segment.old_logprobs or [0.0] * len(segment.completion)
+    return (
+        list(segment.prompt),
+        list(segment.completion),
+        np.float32(logprobs).tolist(),
+        segment.advantage,
+        segment.replay_weight,
+    )
+
+
+def test_every_segment_comes_back_once_with_all_it_carries():
+    segments = random_segments(23, np.random.default_rng(0))
+    shape = row_shape(num_segments=23, max_segment=32, seq_len=64, microbatch_rows=4)
+    batch, _ = pack(segments, shape, pad_id=PAD)
+    assert sorted(unpack(batch)) == sorted(map(as_tuple, segments))
+    padding = batch.segment_ids == 0
+    assert (batch.tokens[padding] == PAD).all()
+    assert not batch.loss_mask[padding].any()
+    assert not batch.replay_weights[padding].any()
+
+
+def test_the_shape_depends_on_limits_only_and_holds_the_worst_case():
+    shape = row_shape(num_segments=10, max_segment=32, seq_len=70, microbatch_rows=2)
+    assert (shape.num_rows, shape.num_microbatches) == (6, 3)
+    worst = [Segment(prompt=[1], completion=[2] * 31, old_logprobs=[0.0] * 31)] * 10
+    few, _ = pack(worst[:1], shape, pad_id=PAD)
+    many, _ = pack(worst, shape, pad_id=PAD)
+    assert few.tokens.shape == many.tokens.shape == (6, 70)
+    assert (many.segment_ids > 0).sum() == 320
+
+
+def test_filled_rows_share_microbatches_so_that_the_others_stay_empty():
+    shape = row_shape(num_segments=16, max_segment=8, seq_len=8, microbatch_rows=4)
+    segments = [Segment(prompt=[1], completion=[2] * 7, old_logprobs=[0.0] * 7)] * 6
+    batch, fill = pack(segments, shape, pad_id=PAD)
+    # The training step gives microbatch m the rows m, m + n, m + 2n, ...
+    by_microbatch = batch.segment_ids.reshape(4, shape.num_microbatches, 8).swapaxes(0, 1)
+    assert [int((part > 0).any(axis=1).sum()) for part in by_microbatch] == [4, 2, 0, 0]
+    assert fill == pytest.approx(6 / 8), "two rows of the second microbatch are waste"
+
+
+def test_short_segments_fill_rows_well():
+    segments = random_segments(200, np.random.default_rng(1))
+    shape = row_shape(num_segments=200, max_segment=32, seq_len=128, microbatch_rows=2)
+    _, fill = pack(segments, shape, pad_id=PAD)
+    assert fill > 0.9
+
+
+def test_nothing_to_train_on_gives_an_empty_batch_of_the_same_shape():
+    shape = row_shape(num_segments=4, max_segment=8, seq_len=16, microbatch_rows=1)
+    batch, fill = pack([], shape, pad_id=PAD)
+    assert batch.tokens.shape == (2, 16)
+    assert not batch.segment_ids.any()
+    assert fill == 0.0
+
+
+def test_a_row_too_short_for_one_segment_is_refused():
+    with pytest.raises(ConfigError, match="seq_len must hold"):
+        row_shape(num_segments=4, max_segment=65, seq_len=64, microbatch_rows=1)

@@ -1,0 +1,191 @@
+"""The loss of MD-GRPO, term by term, as sums that are divided by global token counts.
+
+    L = L_pg / N_pg + alpha L_sr / N_sr + beta L_kl / N_pg
+
+Each function here returns a *sum over tokens*; the caller divides by the number of tokens of the
+whole minibatch, over all microbatches and devices. So the loss of a minibatch is one mean over its
+tokens, never a mean of means, however it is cut into microbatches.
+
+The log-probabilities of both sides are taken at the sampling temperature: the policy that wrote
+the tokens is the tempered one, and the ratio would not be 1 at theta = theta_old otherwise.
+
+Not covered: GSPO's sequence ratio, CISPO, and the prediction of the error line (L_env).
+
+Legend: B rows, T tokens of a row. Value [b, t] is about token [b, t] (`mdx.data.batch`).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jaxtyping import Float
+
+from mdx.data.batch import Array as AnyArray
+from mdx.data.batch import Batch, PolicyBatch
+from mdx.errors import ConfigError
+from trainers.losses import LossFn, Metrics, Totals
+
+PyTree = Any
+# (params, batch) -> log p of every token and entropy before it, at the sampling temperature
+LogprobsAndEntropyFn = Callable[[PyTree, Batch], tuple[Array, Array]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyLossConfig:
+    """Weights and clips of the loss. A coefficient of 0 leaves its term out altogether."""
+
+    clip_low: float = 0.2  # the ratio earns nothing below 1 - clip_low ...
+    clip_high: float = 0.28  # ... nor above 1 + clip_high (DAPO's "clip higher")
+    kl_coef: float = 0.0  # beta; above 0 a reference policy is kept
+    replay_coef: float = 0.0  # alpha of success replay
+
+    def __post_init__(self) -> None:
+        if not 0 < self.clip_low <= 1 or self.clip_high <= 0:
+            raise ConfigError("loss.clip_low must lie in 0 .. 1 and loss.clip_high above 0")
+        if self.kl_coef < 0 or self.replay_coef < 0:
+            raise ConfigError("loss.kl_coef and loss.replay_coef must be 0 or more")
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
+class GrpoBatch(PolicyBatch):
+    """Rows of one update: sampled trajectories and, with a loss mask of 0, replayed successes."""
+
+    reference_logprobs: Float[AnyArray, "B T"]  # float32; zeros where kl_coef is 0
+    replay_weights: Float[AnyArray, "B T"]  # float32; above 0 on the scripts of replayed successes
+
+
+def count_grpo_tokens(batch: GrpoBatch) -> Totals:
+    """Return the sums over the whole minibatch that the terms of the loss are divided by."""
+    return {
+        "targets": batch.loss_mask.sum(dtype=jnp.float32),
+        "replay_targets": (batch.replay_weights > 0).sum(dtype=jnp.float32),
+        "tokens": (batch.segment_ids > 0).sum(dtype=jnp.float32),
+    }
+
+
+def make_policy_loss(logprobs_fn: LogprobsAndEntropyFn, config: PolicyLossConfig) -> LossFn:
+    """Return the loss for `trainers.step.make_train_step` (with `count_fn=count_grpo_tokens`).
+
+    A microbatch without any target costs nothing: its forward pass is skipped at run time, so a
+    batch may have rows to spare while its shape stays the same from step to step.
+    """
+
+    def policy_loss(params: PyTree, batch: Batch, totals: Totals) -> tuple[Array, Metrics]:
+        assert isinstance(batch, GrpoBatch)
+
+        def share(params: PyTree) -> tuple[Array, Metrics]:
+            logprobs_BT, entropy_BT = logprobs_fn(params, batch)
+            return _share(logprobs_BT, entropy_BT, batch, totals, config)
+
+        def nothing(params: PyTree) -> tuple[Array, Metrics]:
+            return jax.tree.map(
+                lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(share, params)
+            )
+
+        return lax.cond(jnp.any(batch.segment_ids > 0), share, nothing, params)
+
+    return policy_loss
+
+
+def _share(
+    logprobs_BT: Array,
+    entropy_BT: Array,
+    batch: GrpoBatch,
+    totals: Totals,
+    config: PolicyLossConfig,
+) -> tuple[Array, Metrics]:
+    """Return this microbatch's part of the loss and of the metrics; parts add up."""
+    num_targets = jnp.maximum(totals["targets"], 1.0)
+    policy_sum, sums = policy_gradient_sum(
+        logprobs_BT,
+        batch.old_logprobs,
+        batch.advantages,
+        batch.loss_mask,
+        clip_low=config.clip_low,
+        clip_high=config.clip_high,
+    )
+    loss = policy_sum / num_targets
+    sums["entropy"] = jnp.sum(lax.stop_gradient(entropy_BT) * batch.loss_mask)
+    sums["policy_loss"] = policy_sum
+    if config.kl_coef:
+        kl_sum = kl_k3_sum(logprobs_BT, batch.reference_logprobs, batch.loss_mask)
+        loss += config.kl_coef * kl_sum / num_targets
+        sums["kl"] = kl_sum
+    metrics = {
+        name: value if name.endswith("_max") else value / num_targets
+        for name, value in sums.items()
+    }
+    if config.replay_coef:
+        replay = replay_sum(logprobs_BT, batch.replay_weights)
+        replay /= jnp.maximum(totals["replay_targets"], 1.0)
+        loss += config.replay_coef * replay
+        metrics["replay_loss"] = replay
+    return loss, lax.stop_gradient(metrics)
+
+
+def policy_gradient_sum(
+    logprobs_BT: Float[Array, "B T"],
+    old_logprobs_BT: Float[Array, "B T"],
+    advantages_BT: Float[Array, "B T"],
+    mask_BT: Float[Array, "B T"],
+    *,
+    clip_low: float,
+    clip_high: float,
+) -> tuple[Float[Array, ""], dict[str, Array]]:
+    """Return the clipped policy-gradient loss summed over tokens, and what to watch in it.
+
+        sum_t m_t max(-r_t A_t, -clip(r_t, 1 - clip_low, 1 + clip_high) A_t)
+        r_t = exp(logp_t - old_logp_t)
+
+    Only tokens of mask 1 count; values elsewhere, even NaN, change neither loss nor gradient.
+    The metrics are sums over tokens, except those named `*_max`, which are maxima.
+
+    Reference: Schulman et al. 2017 (PPO), equation 7; Yu et al. 2025 (DAPO), equation 8.
+    """
+    sampled_BT = mask_BT > 0
+    log_ratio_BT = jnp.where(sampled_BT, logprobs_BT - old_logprobs_BT, 0.0)
+    advantages_BT = jnp.where(sampled_BT, advantages_BT, 0.0)
+    ratio_BT = jnp.exp(log_ratio_BT)
+    free_BT = -ratio_BT * advantages_BT
+    clipped_BT = -jnp.clip(ratio_BT, 1.0 - clip_low, 1.0 + clip_high) * advantages_BT
+    loss_BT = jnp.maximum(free_BT, clipped_BT)
+    gap_BT = lax.stop_gradient(jnp.abs(log_ratio_BT))
+    metrics = {
+        "clip_fraction": jnp.sum((clipped_BT > free_BT) & sampled_BT, dtype=jnp.float32),
+        "ratio": jnp.sum(jnp.where(sampled_BT, lax.stop_gradient(ratio_BT), 0.0)),
+        "ratio_max": jnp.max(jnp.where(sampled_BT, lax.stop_gradient(ratio_BT), 0.0)),
+        "logprob_gap": jnp.sum(gap_BT),
+        "logprob_gap_max": jnp.max(gap_BT),
+    }
+    return jnp.sum(loss_BT), metrics
+
+
+def kl_k3_sum(
+    logprobs_BT: Float[Array, "B T"],
+    reference_logprobs_BT: Float[Array, "B T"],
+    mask_BT: Float[Array, "B T"],
+) -> Float[Array, ""]:
+    """Return the k3 estimate of KL(policy || reference), summed over the tokens of mask 1.
+
+        k3 = exp(ref - logp) - (ref - logp) - 1        never negative, low variance
+
+    Reference: Schulman 2020, "Approximating KL divergence" (joschu.net).
+    """
+    gap_BT = jnp.where(mask_BT > 0, reference_logprobs_BT - logprobs_BT, 0.0)
+    return jnp.sum(jnp.expm1(gap_BT) - gap_BT)
+
+
+def replay_sum(
+    logprobs_BT: Float[Array, "B T"], weights_BT: Float[Array, "B T"]
+) -> Float[Array, ""]:
+    """Return the weighted negative log-likelihood of replayed successes, summed over tokens.
+
+    `weights_BT` is the loss mask times the weight of the success; 0 leaves a token out. This term
+    is off-policy on purpose: it imitates verified scripts and claims nothing about a ratio.
+    """
+    kept_BT = jnp.where(weights_BT > 0, logprobs_BT, 0.0)
+    return -jnp.sum(weights_BT * kept_BT)
