@@ -63,12 +63,21 @@ class RunRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ActiveFix:
+    """A fix that was active in a run: its style and the group it acts on."""
+
+    style: str
+    group: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ProbedRun:
     """One `run` or `minimize` as the probes saw it.
 
     `series` maps each of step, temperature (K or the unit style's), potential_energy,
     kinetic_energy (both of the whole system), pressure, volume, num_atoms, lx, ly, lz to equally
-    long tuples sampled evenly over the run, at most 256 values.
+    long tuples sampled evenly over the run, at most 256 values. A minimisation has only step and
+    potential_energy, at its start and end.
     """
 
     command: str  # "run" or "minimize"
@@ -78,6 +87,11 @@ class ProbedRun:
     num_atoms_after: int
     timestep: float
     series: Mapping[str, Series] = field(default_factory=dict)
+    fixes: tuple[ActiveFix, ...] = ()
+    pair_style: str = ""
+    first_box_lengths: tuple[float, float, float] | None = None
+    num_forceless: int | None = None  # atoms with exactly no force at the last step of a `run`
+    finished: bool = True  # False: an error ended it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +109,9 @@ class FinalState:
     type_counts: tuple[int, ...] = ()  # atoms of each type
     potential_energy: float | None = None  # of the whole system, `run 0 post no`
     requested_potential_energy: float | None = None  # the same with the task's potential
-    max_force: float | None = None
+    max_force: float | None = None  # largest force component
+    num_forceless: int | None = None  # atoms on which the potential exerts exactly no force
+    group_counts: Mapping[str, int] = field(default_factory=dict)  # atoms in each group
     finite: bool = True
 
 
