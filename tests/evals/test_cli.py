@@ -1,0 +1,71 @@
+"""`mdx-eval` as a user meets it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from evals.cli import main
+from evals.codegen import summarise
+from evals.report import CodegenConfig, write_report
+
+
+def test_help_starts_without_jax() -> None:
+    program = (
+        "import sys; sys.argv = ['mdx-eval', 'codegen', '--help']\n"
+        "from evals.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print('loaded:', sorted({'jax', 'flax', 'matplotlib', 'grpc'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+
+    assert "--num-samples" in done.stdout
+    assert "loaded: []" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["codegen", "--model", "missing", "--data", "d", "--out", "o"], "missing is none"),
+        (["codegen", "--data", "d", "--out", "o"], "--model"),
+        (["compare", "one", "two"], "there is no one"),
+    ],
+)
+def test_usage_mistakes_are_one_line(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(main, arguments)
+
+    assert done.exit_code == 2
+    assert message in done.output
+    assert done.output.count("\n") == 1
+
+
+def test_data_folder_without_tasks_is_named_before_any_model_is_loaded(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    arguments = ["--model", str(model), "--data", str(tmp_path / "none"), "--out", "o"]
+    done = CliRunner().invoke(main, ["codegen", *arguments])
+
+    assert done.exit_code == 2
+    assert str(tmp_path / "none") in done.output
+    assert done.output.count("\n") == 1
+
+
+def test_compare_prints_each_metric_with_its_interval(make_trajectory, tmp_path: Path) -> None:
+    for name, rewards in (("sft", (0.2, 0.4)), ("grpo", (0.3, 0.5))):
+        trajectories = [make_trajectory(f"t{i}", reward) for i, reward in enumerate(rewards)]
+        report = summarise(trajectories, CodegenConfig(), model=name, fingerprint=name)
+        write_report(report, trajectories, str(tmp_path / name))
+    done = CliRunner().invoke(main, ["compare", str(tmp_path / "sft"), str(tmp_path / "grpo")])
+
+    assert done.exit_code == 0
+    assert "grpo minus sft, 2 tasks, paired:" in done.output
+    assert "Mean reward            +0.100  (95 % +0.100 to +0.100)  better" in done.output
