@@ -129,10 +129,9 @@ def user_error(message: str, tag: str) -> str:
     """Return LAMMPS's error message with a probe's line replaced by the user's command."""
     if tag not in message:
         return message
-    match = re.search(rf"variable {tag}n equal (.*)", message)
-    if match is None:
-        return strip_probes(message, tag)
-    return message.replace(match.group(), f"run {match.group(1)}")
+    message = re.sub(rf'"""(?:(?!""").)*?{tag}(?:(?!""").)*? """ ?', "", message)
+    message = re.sub(rf"variable {tag}n equal", "run", message)
+    return strip_probes(message, tag) or "ERROR: Expected integer parameter in a run command"
 
 
 def collect(directory: str, tag: str) -> tuple[ProbedRun, ...]:
@@ -159,7 +158,7 @@ def _probe_command(command: Command, tag: str) -> list[str] | None:
     blocks = _blocks(command.words, tag)
     if blocks is None:
         return None
-    return [blocks[0], _own_line(command), blocks[1]]
+    return [blocks[0], _without_pre_no(command.text), blocks[1]]
 
 
 def _blocks(words: tuple[Word, ...], tag: str) -> tuple[str, str] | None:
@@ -181,10 +180,8 @@ def _block(templates: tuple[str, ...], tag: str, **values: str) -> str:
     return f"{_GUARD} " + " ".join(f'"{command}"' for command in commands)
 
 
-def _own_line(command: Command) -> str:
-    if command.name == "run":
-        return re.sub(r"\s+pre\s+no\b", "", command.text)
-    return command.text
+def _without_pre_no(run_command: str) -> str:
+    return re.sub(r"\s+pre\s+no\b", "", run_command)
 
 
 def _probe_if(command: Command, tag: str) -> str:
@@ -196,7 +193,7 @@ def _probe_if(command: Command, tag: str) -> str:
         if blocks is None:
             continue
         own = text[word.start + shift : word.end + shift]
-        probed = f'"""{blocks[0]}""" {own} """{blocks[1]}"""'
+        probed = f'"""{blocks[0]} """ {_without_pre_no(own)} """{blocks[1]} """'
         text = text[: word.start + shift] + probed + text[word.end + shift :]
         shift += len(probed) - len(own)
     return text
