@@ -17,6 +17,7 @@ import importlib.metadata
 import importlib.util
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -32,6 +33,22 @@ class LammpsError(Exception):
     """LAMMPS refused a command; the message is its own (`mdx.lammps.log.clean_error`)."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Box:
+    """The simulation box: corners, tilt factors (xy, xz, yz) and which axes are periodic."""
+
+    low: tuple[float, float, float]
+    high: tuple[float, float, float]
+    tilt: tuple[float, float, float]
+    periodic: tuple[bool, bool, bool]
+
+    @property
+    def lengths(self) -> tuple[float, float, float]:
+        """Lx, ly, lz in distance units."""
+        (x, y, z), (u, v, w) = self.low, self.high
+        return u - x, v - y, w - z
+
+
 class LammpsLibrary(Protocol):
     """What evidence is collected through: one LAMMPS instance in this process."""
 
@@ -44,8 +61,11 @@ class LammpsLibrary(Protocol):
     def get_thermo(self, name: str) -> float:
         """Return a thermo keyword's value now; raises LammpsError."""
 
-    def box_lengths(self) -> tuple[float, float, float]:
-        """Return lx, ly, lz in distance units."""
+    def box(self) -> Box:
+        """Return the simulation box."""
+
+    def create_atoms(self, types: Sequence[int], x: Sequence[float]) -> int:
+        """Create atoms of these types at these positions (flat); return how many exist now."""
 
     def ids(self, category: str) -> tuple[str, ...]:
         """Return the ids in use for `fix`, `compute`, `dump`, `group`, `region` or `variable`."""
@@ -105,7 +125,6 @@ def load_library() -> ctypes.CDLL:
         "lammps_close": (None, [handle]),
         "lammps_file": (None, [handle, text]),
         "lammps_command": (handle, [handle, text]),
-        "lammps_free": (None, [handle]),
         "lammps_has_error": (number, [handle]),
         "lammps_get_last_error_message": (number, [handle, text, number]),
         "lammps_version": (number, [handle]),
@@ -115,6 +134,7 @@ def load_library() -> ctypes.CDLL:
         "lammps_extract_global": (handle, [handle, text]),
         "lammps_extract_atom": (handle, [handle, text]),
         "lammps_extract_box": (None, [handle, *[handle] * 7]),
+        "lammps_create_atoms": (number, [handle, number, *[handle] * 5, number]),
         "lammps_id_count": (number, [handle, text]),
         "lammps_id_name": (number, [handle, text, number, text, number]),
         "lammps_style_count": (number, [handle, text]),
@@ -160,9 +180,7 @@ class Lammps:
 
     def command(self, text: str) -> None:
         """Run one command; raises LammpsError."""
-        returned = self._library.lammps_command(self._handle, text.encode())
-        if returned:
-            self._library.lammps_free(returned)
+        self._library.lammps_command(self._handle, text.encode())  # its result is not ours to free
         self._raise_error()
 
     def version(self) -> int:
@@ -187,12 +205,32 @@ class Lammps:
         self._raise_error()
         return float(value)
 
-    def box_lengths(self) -> tuple[float, float, float]:
-        """Return lx, ly, lz in distance units."""
+    def box(self) -> Box:
+        """Return the simulation box."""
         low, high = (ctypes.c_double * 3)(), (ctypes.c_double * 3)()
-        self._library.lammps_extract_box(self._handle, low, high, *[None] * 5)
+        xy, yz, xz = ctypes.c_double(), ctypes.c_double(), ctypes.c_double()
+        periodic, changes = (ctypes.c_int * 3)(), ctypes.c_int()
+        tilt = map(ctypes.byref, (xy, yz, xz))
+        self._library.lammps_extract_box(
+            self._handle, low, high, *tilt, periodic, ctypes.byref(changes)
+        )
         self._raise_error()
-        return high[0] - low[0], high[1] - low[1], high[2] - low[2]
+        return Box(
+            low=(low[0], low[1], low[2]),
+            high=(high[0], high[1], high[2]),
+            tilt=(xy.value, xz.value, yz.value),
+            periodic=(bool(periodic[0]), bool(periodic[1]), bool(periodic[2])),
+        )
+
+    def create_atoms(self, types: Sequence[int], x: Sequence[float]) -> int:
+        """Create atoms of these types at these positions (flat); return how many exist now."""
+        count = len(types)
+        types_array, x_array = (ctypes.c_int * count)(*types), (ctypes.c_double * len(x))(*x)
+        self._library.lammps_create_atoms(
+            self._handle, count, None, types_array, x_array, None, None, 1
+        )
+        self._raise_error()
+        return self.num_atoms()
 
     def ids(self, category: str) -> tuple[str, ...]:
         """Return the ids in use for `fix`, `compute`, `dump`, `group`, `region` or `variable`."""

@@ -103,12 +103,12 @@ class FinalState:
     num_atoms: int
     num_types: int
     pair_style: str
-    fixes: tuple[str, ...]  # styles of the fixes that are still active
+    fixes: tuple[str, ...]  # ids of the fixes that are still active
     box_lengths: tuple[float, float, float]  # distance units of the unit style
     masses: tuple[float, ...] = ()  # per type
     type_counts: tuple[int, ...] = ()  # atoms of each type
-    potential_energy: float | None = None  # of the whole system, `run 0 post no`
-    requested_potential_energy: float | None = None  # the same with the task's potential
+    potential_energy: float | None = None  # of the whole system, by the script's own potential
+    requested_potential_energy: float | None = None  # the same by the task's potential
     max_force: float | None = None  # largest force component
     num_forceless: int | None = None  # atoms on which the potential exerts exactly no force
     group_counts: Mapping[str, int] = field(default_factory=dict)  # atoms in each group
