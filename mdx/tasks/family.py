@@ -11,7 +11,7 @@ run or minimize, write_data. Units are metal unless a family says otherwise.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import Random
 
 from mdx.tasks.materials import (
@@ -33,10 +33,10 @@ from mdx.tasks.phrasing import (
     temperature_slot,
     timestep_slot,
 )
-from mdx.tasks.task import Check, CheckKind
+from mdx.tasks.task import Check, CheckKind, Potential
 
 DEFAULT_SEED = 4928  # where the text names no seed
-MAX_COST_MS = 60.0  # of one reference script's time steps
+MAX_COST_MS = 50.0  # of one reference script's time steps
 
 # Cubic cells along an edge that give 64 to 256 atoms.
 _EDGES = {"fcc": (3, 4), "l12": (3, 4), "bcc": (4, 5), "b2": (4, 5)}
@@ -54,7 +54,9 @@ class Simulation:
     volume_per_atom: float | None = None
     num_steps: int = 0
     seed: int | None = None  # stated in the text; None: the default, unstated
-    failed_script: str | None = None  # repair only
+    potential: Potential | None = None  # where there is no material
+    failed_scripts: tuple[str, ...] = ()  # repair only: what there is to repair
+    asked_as: "Family | None" = None  # repair only: the family whose texts ask for it
 
     @property
     def script(self) -> str:
@@ -149,7 +151,7 @@ class Setting:
         volume_per_atom: float | None = None,
         **slots: Slot,
     ) -> Simulation:
-        """Return the simulation of this setting, with the slots a family adds to the shared ones."""
+        """Return the simulation of this setting; `slots` are the family's own."""
         volume = self.material.volume_per_atom if volume_per_atom is None else volume_per_atom
         return Simulation(
             commands=tuple(commands),
@@ -195,17 +197,21 @@ def draw_setting(
     *,
     material: Material | None = None,
     highest: int | None = None,
-    durations: tuple[int, ...] = (200, 250, 300, 400, 500),
-    shortest_ps: float = 0.4,
+    durations: tuple[int, ...] = (300, 400, 500, 600, 800, 1000),
+    shortest: int = 300,
 ) -> Setting:
-    """Draw a setting whose reference stays below `MAX_COST_MS` and above `shortest_ps`."""
+    """Draw a setting whose reference stays below `MAX_COST_MS`.
+
+    It lasts at least `shortest` of the material's largest time steps, so that vibrations lose the
+    memory of their common start on the lattice sites.
+    """
     while True:
         drawn = draw_material(rng) if material is None else material
         cells = draw_cells(rng, drawn)
         timestep = drawn.timestep * rng.choice((0.5, 1.0, 1.0))
         num_steps = rng.choice(durations)
         cost_ms = num_atoms(drawn, cells) * num_steps * drawn.cost_us / 1000
-        if cost_ms <= MAX_COST_MS and num_steps * timestep >= shortest_ps:
+        if cost_ms <= MAX_COST_MS and num_steps * timestep >= shortest * drawn.timestep * 0.999:
             return Setting(
                 material=drawn,
                 cells=cells,

@@ -20,7 +20,7 @@ from mdx.tasks.phrasing import Phrasing, Register, potential_clause, seed_clause
 from mdx.tasks.task import Check, CheckKind, Task
 
 # Shares in percent, by the hash of the skeleton.
-_SPLITS = {"train": range(0, 80), "validation": range(80, 85), "test": range(85, 100)}
+_SPLITS = {"train": range(80), "validation": range(80, 85), "test": range(85, 100)}
 _MAX_DRAWS = 2000  # without a new script: the family's space is exhausted
 _SEED = re.compile(r"^(velocity all create \S+|fix \S+ all langevin \S+ \S+ \S+) \d+", re.MULTILINE)
 
@@ -110,14 +110,18 @@ def _distinct(family: Family, split: str, seed: int) -> Iterator[tuple[Family, S
 
 def _examples(family: Family, simulation: Simulation, count: int, rng: Random) -> Iterator[Example]:
     """Yield `count` examples of one simulation whose texts differ."""
+    asked_as = simulation.asked_as or family
+    failed_scripts = simulation.failed_scripts or (None,)
     texts: set[str] = set()
     while len(texts) < count:
-        phrasing = rng.choice(family.phrasings)
-        text, names_file = _text(family, phrasing, simulation, rng)
+        phrasing = rng.choice(asked_as.phrasings)
+        text, names_file = _text(asked_as, phrasing, simulation, rng)
         if text in texts:
             continue
+        failed_script = failed_scripts[len(texts) % len(failed_scripts)]
         texts.add(text)
-        yield _example(family, simulation, text, names_file, phrasing)
+        task = _task(family, simulation, text, names_file, phrasing)
+        yield Example(task=task, script=simulation.script, failed_script=failed_script)
 
 
 def _text(
@@ -139,27 +143,24 @@ def _text(
     return phrasing.render(rng, simulation.slots, extras), names_file
 
 
-def _example(
+def _task(
     family: Family, simulation: Simulation, text: str, names_file: bool, phrasing: Phrasing
-) -> Example:
+) -> Task:
     """Assemble the task of one text; the potential is checked where the text names its file."""
-    checks = simulation.checks
-    if names_file:
-        checks += (Check(kind=CheckKind.POTENTIAL),)
     material = simulation.material
-    digest = hashlib.sha256(f"{text}\n{simulation.script}{simulation.failed_script}".encode())
-    task = Task(
-        id=f"{family.name}-{digest.hexdigest()[:12]}",
+    checks = simulation.checks
+    if names_file or simulation.potential is not None:
+        checks += (Check(kind=CheckKind.POTENTIAL),)
+    digest = hashlib.sha256(f"{family.name}\n{text}\n{simulation.script}".encode()).hexdigest()
+    stated = {name: slot.english[0] for name, slot in simulation.slots.items()}
+    return Task(
+        id=f"{family.name}-{digest[:12]}",
         family=family.name,
         prompt=text,
         checks=checks,
-        potential=material.potential if material else None,
+        potential=material.potential if material else simulation.potential,
         elements=material.elements if material else (),
         volume_per_atom=simulation.volume_per_atom,
         num_steps=simulation.num_steps,
-        parameters={
-            "register": phrasing.register.value,
-            **{name: slot.english[0] for name, slot in simulation.slots.items()},
-        },
+        parameters={"register": phrasing.register.value, **stated},
     )
-    return Example(task=task, script=simulation.script, failed_script=simulation.failed_script)

@@ -12,9 +12,10 @@ one canonical order that every family uses. Units are metal: Angstrom, eV, K, ps
 import functools
 import importlib.resources
 import itertools
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass
+
+import msgspec
+import numpy as np
 
 from mdx.tasks.task import Potential
 
@@ -128,18 +129,7 @@ class Material:
 def materials() -> tuple[Material, ...]:
     """Return every entry of materials.json, a material's default first."""
     text = importlib.resources.files("mdx.tasks").joinpath("materials.json").read_text("utf-8")
-    return tuple(_material(entry) for entry in json.loads(text))
-
-
-def _material(entry: dict) -> Material:
-    """Build a Material from its JSON object: lists become tuples."""
-    frozen = {k: _freeze(v) for k, v in entry.items()}
-    return Material(**frozen)
-
-
-def _freeze(value: object) -> object:
-    """Turn lists, nested ones too, into tuples."""
-    return tuple(_freeze(v) for v in value) if isinstance(value, list) else value
+    return msgspec.json.decode(text, type=tuple[Material, ...])
 
 
 @functools.cache
@@ -205,13 +195,18 @@ def mass_commands(material: Material) -> list[str]:
     return [f"mass {i} {mass:g}" for i, mass in enumerate(material.masses, start=1)]
 
 
-def sites_in_sphere(
-    material: Material, cells: Cells, center: Sequence[float], radius: float
-) -> int:
-    """Count the crystal's sites within `radius` of `center` (lattice units, no images)."""
-    count = 0
-    for ix, iy, iz in itertools.product(*(range(n) for n in cells)):
-        for x, y, z, _ in material.crystal.basis:
-            d2 = (ix + x - center[0]) ** 2 + (iy + y - center[1]) ** 2 + (iz + z - center[2]) ** 2
-            count += d2 <= radius * radius
-    return count
+@functools.cache
+def sites_in_sphere(structure: str, edge: int, radius: float) -> int:
+    """Count the sites of a crystal of edge^3 cells within `radius` of its centre (cells).
+
+    Raises ValueError for a radius that passes through a site or leaves the box: whether such a
+    site counts would depend on rounding.
+    """
+    if 2 * radius > edge or float(16 * radius * radius).is_integer():
+        raise ValueError(f"radius {radius:g} in {edge} cells passes through sites")
+    corners = np.stack(np.meshgrid(*3 * [np.arange(edge)], indexing="ij"), axis=-1).reshape(
+        -1, 1, 3
+    )
+    basis = np.array([site[:3] for site in CRYSTALS[structure].basis])
+    offsets = corners + basis[None] - edge / 2
+    return int(((offsets**2).sum(axis=-1) < radius * radius).sum())

@@ -79,6 +79,11 @@ def phrasings(
     )
 
 
+def number_slot(value: float) -> Slot:
+    """0.05, without a unit."""
+    return same(f"{value:g}")
+
+
 def same(*ways: str) -> Slot:
     """Return a slot that is said alike in both languages."""
     return Slot(english=ways, chinese=ways)
@@ -131,8 +136,36 @@ def steps_slot(num_steps: int, timestep: float) -> Slot:
     )
 
 
+def steps_count_slot(num_steps: int) -> Slot:
+    """300 steps, without a duration (reduced units)."""
+    return Slot(
+        english=(f"{num_steps} steps", f"{num_steps} time steps"),
+        chinese=(f"{num_steps} 步", f"{num_steps} 个时间步"),
+    )
+
+
+def every_slot(num_steps: int) -> Slot:
+    """Every 50 steps, each 50 steps."""
+    return Slot(
+        english=(f"every {num_steps} steps", f"each {num_steps} steps"),
+        chinese=(f"每 {num_steps} 步", f"每隔 {num_steps} 步"),
+    )
+
+
+def rate_slot(per_picosecond: float) -> Slot:
+    """0.05 /ps."""
+    rate = f"{per_picosecond:g}"
+    return same(f"{rate} /ps", f"{rate} 1/ps", f"{rate} ps^-1")
+
+
+def scale_slot(percent: int) -> Slot:
+    """0.95, 95 %."""
+    return same(f"{percent / 100:g}", f"{percent} %")
+
+
 def potential_clause(rng: Random, name: str, is_file: bool, chinese: bool) -> str:
     """Return a clause that names a potential by its file, or by its style."""
+    ways: tuple[str, ...]
     if chinese:
         ways = (f"，势函数 {name}", f"，用 {name}") if is_file else (f"，{name} 势",)
     elif is_file:

@@ -1,12 +1,46 @@
 """The task families, listed one by one."""
 
-from mdx.tasks.families import langevin, lattice_constant, npt, nve, nvt
+from mdx.tasks.families import (
+    compression,
+    crystal,
+    equation_of_state,
+    heating,
+    langevin,
+    lattice_constant,
+    lj_liquid,
+    msd,
+    nanosphere,
+    npt,
+    nve,
+    nvt,
+    quench,
+    rdf,
+    surface,
+    tension,
+    trajectory,
+    vacancy,
+    void,
+)
 from mdx.tasks.family import Family
 
 FAMILIES: tuple[Family, ...] = (
     lattice_constant.FAMILY,
+    equation_of_state.FAMILY,
+    vacancy.FAMILY,
+    surface.FAMILY,
     nve.FAMILY,
     nvt.FAMILY,
     langevin.FAMILY,
     npt.FAMILY,
+    heating.FAMILY,
+    quench.FAMILY,
+    rdf.FAMILY,
+    msd.FAMILY,
+    trajectory.FAMILY,
+    tension.FAMILY,
+    compression.FAMILY,
+    crystal.FAMILY,
+    nanosphere.FAMILY,
+    void.FAMILY,
+    lj_liquid.FAMILY,
 )

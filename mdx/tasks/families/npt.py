@@ -9,7 +9,7 @@ from mdx.tasks.task import Check, CheckKind
 
 def draw(rng: Random) -> Simulation:
     """Draw a crystal at zero pressure."""
-    setting = draw_setting(rng, durations=(300, 400, 500, 600), shortest_ps=0.6)
+    setting = draw_setting(rng, shortest=400)
     t = setting.temperature
     commands = [
         *setting.crystal(),

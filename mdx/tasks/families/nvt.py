@@ -50,9 +50,13 @@ FAMILY = Family(
             " 4. run {steps}{extras}",
         ),
         chinese=(
-            "{material} {cells} 晶胞，NVT 系综，{temperature}，步长 {timestep}，运行 {steps}{extras}",
-            "在 {temperature} 下对 {cells} 的 {material} 做 NVT 模拟，时间步长 {timestep}，共 {steps}{extras}。",
-            "请用 Nose-Hoover 热浴（NVT）把 {cells} 的 {material} 晶体保持在 {temperature}，步长 {timestep}，{steps}{extras}。",
+            "{material} {cells} 晶胞，NVT 系综，{temperature}，步长 {timestep}，"
+            "运行 {steps}{extras}",
+            "在 {temperature} 下对 {cells} 的 {material} 做 NVT 模拟，时间步长 {timestep}，"
+            "共 {steps}{extras}。",
+            "请用 Nose-Hoover 热浴（NVT）把 {cells} 的 {material} 晶体保持在"
+            " {temperature}，步长 {timestep}，"
+            "{steps}{extras}。",
         ),
     ),
 )

@@ -1,0 +1,57 @@
+"""A linear heating ramp at constant volume."""
+
+from random import Random
+
+from mdx.tasks.families.ramps import draw_ramp_setting, ramp
+from mdx.tasks.family import Family, Simulation
+from mdx.tasks.phrasing import phrasings
+
+
+def draw(rng: Random) -> Simulation:
+    """Draw a crystal that is heated to at least twice its temperature."""
+    setting, low, high = draw_ramp_setting(rng)
+    return ramp(setting, low, high)
+
+
+FAMILY = Family(
+    name="heating",
+    summary="Heat a crystal linearly from one temperature to another at constant volume.",
+    draw=draw,
+    phrasings=phrasings(
+        terse=(
+            "heat {material} {cells} from {start} to {end}, {steps}, dt {timestep}{extras}",
+            "heating ramp: {material}, {cells} cells, {start} -> {end}, NVT,"
+            " {steps} of {timestep}{extras}",
+            "{material} {cells} cells, {start} to {end} heating, timestep {timestep},"
+            " {steps}{extras}",
+        ),
+        textbook=(
+            "Heat {cells} cells of {material} linearly from {start} to {end} at constant volume"
+            " over {steps}, timestep {timestep}{extras}.",
+            "Raise the temperature of a {cells} {material} crystal from {start} to {end} with a"
+            " Nose-Hoover thermostat in {steps}, timestep {timestep}{extras}.",
+            "A {material} crystal of {cells} cells is warmed up from {start} to {end} in NVT. Use a"
+            " timestep of {timestep} and {steps}{extras}.",
+        ),
+        goal=(
+            "I want to heat {material} ({cells} cells) from {start} up to {end}, {steps} at dt"
+            " {timestep}{extras}.",
+            "Please warm {cells} {material} from {start} to {end} within {steps}, timestep"
+            " {timestep}{extras}.",
+        ),
+        steps=(
+            "Build {cells} cells of {material}. Start at {start}. Heat to {end} with NVT."
+            " Timestep {timestep}. Run {steps}{extras}.",
+            "1. {material} crystal, {cells} 2. NVT ramp {start} to {end} 3. dt {timestep}"
+            " 4. run {steps}{extras}",
+        ),
+        chinese=(
+            "{material} {cells} 晶胞，从 {start} 升温到 {end}，步长 {timestep}，"
+            "运行 {steps}{extras}",
+            "在 NVT 下把 {cells} 的 {material} 从 {start} 线性加热到 {end}，时间步长 {timestep}，"
+            "共 {steps}{extras}。",
+            "请将 {cells} 的 {material} 晶体由 {start} 加热至 {end}，步长 {timestep}，"
+            "{steps}{extras}。",
+        ),
+    ),
+)
