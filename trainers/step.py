@@ -66,7 +66,10 @@ def make_train_step(
 def _accumulate(
     loss_fn: LossFn, params: PyTree, batch: Batch, totals: Totals, num_microbatches: int
 ) -> tuple[jax.Array, PyTree, Metrics]:
-    """Return the loss, its gradient and the metrics, each summed over the microbatches."""
+    """Return the loss, its gradient and the metrics, each summed over the microbatches.
+
+    Metrics named `*_max` are maxima over them instead.
+    """
     share_and_gradient = jax.value_and_grad(loss_fn, has_aux=True)
 
     def one(microbatch: Batch) -> tuple[jax.Array, PyTree, Metrics]:
@@ -80,7 +83,13 @@ def _accumulate(
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(one, first))
 
     def add(sums: PyTree, microbatch: Batch) -> tuple[PyTree, None]:
-        return jax.tree.map(jnp.add, sums, one(microbatch)), None
+        shares = one(microbatch)
+        loss, gradient = jax.tree.map(jnp.add, sums[:2], shares[:2])
+        metrics = {
+            name: (jnp.maximum if name.endswith("_max") else jnp.add)(value, shares[2][name])
+            for name, value in sums[2].items()
+        }
+        return (loss, gradient, metrics), None
 
     return jax.lax.scan(add, zeros, microbatches)[0]
 
