@@ -41,10 +41,11 @@ _ASCII = string.ascii_letters + string.digits + string.punctuation + "\n"
 _MAX_PIECE_CHARACTERS = 48
 _MAX_CHUNKS = 1_000_000  # a larger corpus is sampled
 
-# No piece is learned across the border of two chunks: plain lower-case words with the line breaks
-# before them, a single name, Chinese text, white space, punctuation.
+# No piece is learned across the border of two chunks: a fence, plain lower-case words with the line
+# break before them, a single name, Chinese text, white space, punctuation.
 _CHUNK = re.compile(
-    r"\n*(?: ?[a-z_/*]+)+(?![A-Za-z0-9.])"
+    r"\n?```[a-z]*"
+    r"|\n*(?: ?[a-z_/*]+)+(?![A-Za-z0-9.])"
     r"| ?[A-Za-z0-9_]+(?:[.+/-][A-Za-z0-9_]+)*"
     r"| ?[\u3000-\u303f\u3400-\u9fff\uff00-\uffef]+"
     r"|\s+"
@@ -128,7 +129,7 @@ def _train_sentencepiece(texts: Iterable[str], vocab_size: int, seed: int) -> by
             model_type="bpe",
             vocab_size=vocab_size,
             hard_vocab_limit=False,
-            character_coverage=0.9995,
+            character_coverage=0.9999,
             byte_fallback=True,
             split_digits=True,
             split_by_whitespace=False,
@@ -156,7 +157,10 @@ def _train_sentencepiece(texts: Iterable[str], vocab_size: int, seed: int) -> by
 
 def _chunks(texts: Iterable[str]) -> Iterator[str]:
     """Yield the chunks of `texts`, between which no piece is learned."""
-    return (chunk for text in texts for chunk in _CHUNK.findall(text))
+    special = re.compile("|".join(map(re.escape, SPECIAL_TOKENS)))
+    for text in texts:
+        for part in special.split(text):
+            yield from _CHUNK.findall(part)
 
 
 def _to_backend(model: bytes) -> tokenizers.Tokenizer:

@@ -1,0 +1,170 @@
+"""The pipelines: what is a target, resuming bit for bit, slices for processes, mixtures."""
+
+import json
+from collections import Counter
+from functools import partial
+from itertools import islice
+
+import jax
+import numpy as np
+import pytest
+
+from mdx.chat import script_reply
+from mdx.data.datasets import read_records
+from mdx.data.pipeline import cpt_batches, sft_batches
+from mdx.errors import CheckpointError, UsageError
+from mdx.tokenizer import Tokenizer
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tokenizer_dir):
+    return Tokenizer.load(tokenizer_dir)
+
+
+@pytest.fixture(scope="module", params=[cpt_batches, sft_batches])
+def batches(request, data_dir, tokenizer_dir):
+    """Either pipeline over the train split with 4 rows of 128."""
+    defaults = {"split": "train", "batch_size": 4, "seq_len": 128, "seed": 3}
+    return lambda **changes: request.param(data_dir, tokenizer_dir, **{**defaults, **changes})
+
+
+@pytest.fixture(scope="module")
+def sft(data_dir, tokenizer_dir):
+    return partial(sft_batches, data_dir, tokenizer_dir, batch_size=4, seq_len=256, seed=3)
+
+
+@pytest.fixture(scope="module")
+def cpt(data_dir, tokenizer_dir):
+    return partial(cpt_batches, data_dir, tokenizer_dir, batch_size=4, seq_len=64, seed=3)
+
+
+def assert_equal(left, right):
+    jax.tree.map(np.testing.assert_array_equal, left, right)
+
+
+def segments(batch):
+    """Yield (tokens, loss_mask) of each segment of a batch."""
+    for b in range(len(batch.tokens)):
+        for segment in range(1, batch.segment_ids[b].max() + 1):
+            inside = batch.segment_ids[b] == segment
+            yield batch.tokens[b][inside], batch.loss_mask[b][inside]
+
+
+def test_batches_after_a_resume_are_bit_identical(batches):
+    straight = batches(batch_size=32)
+    expected, states = [], []
+    for _ in range(40):
+        states.append(json.dumps(straight.get_state()))
+        expected.append(next(straight))
+    assert straight.get_state()["window"] >= 1  # windows were crossed
+    for taken in (0, 1, 35):
+        resumed = batches(batch_size=32)
+        resumed.set_state(json.loads(states[taken]))
+        for batch, other in zip(expected[taken:], resumed, strict=False):
+            assert_equal(batch, other)
+
+
+def test_slices_of_the_processes_add_up_to_the_global_batch(batches):
+    parts = [batches(process_index=index, process_count=2) for index in range(2)]
+    for whole, first, second in islice(zip(batches(), *parts, strict=False), 20):
+        assert first.tokens.shape == (2, 128)
+        assert_equal(whole, jax.tree.map(lambda a, b: np.concatenate([a, b]), first, second))
+
+
+def test_another_seed_gives_another_order(batches):
+    assert not np.array_equal(next(batches()).tokens, next(batches(seed=4)).tokens)
+
+
+def test_state_of_other_data_is_refused(batches):
+    state = batches().get_state()
+    with pytest.raises(CheckpointError, match="other data"):
+        batches(seed=4).set_state(state)
+    with pytest.raises(CheckpointError, match="other data"):
+        batches(seq_len=96).set_state(state)
+
+
+def test_a_batch_size_that_processes_cannot_share_is_a_usage_error(batches):
+    with pytest.raises(UsageError, match="multiple of the 3 processes"):
+        batches(process_index=0, process_count=3)
+
+
+def test_targets_of_sft_are_the_answers_and_nothing_else(sft, data_dir, examples, tokenizer):
+    answers = {script_reply(item.script) for item in examples["validation"]}
+    answers |= {
+        record["answer"] for record in read_records(data_dir, "md_instruct_qa", "validation")
+    }
+    found = Counter()
+    for batch in sft(split="validation", qa_share=0.5):
+        for tokens, mask in segments(batch):
+            text = tokenizer.decode(tokens[mask == 1], skip_special_tokens=False)
+            assert text.endswith("<|im_end|>")
+            found[text.removesuffix("<|im_end|>")] += 1
+            prompt = tokenizer.decode(tokens[mask == 0], skip_special_tokens=False)
+            assert prompt.startswith("<|im_start|>user\n")
+            assert prompt.endswith("<|im_start|>assistant\n")
+    assert found == Counter(answers)  # each once, in one pass
+
+
+def test_the_targets_of_cpt_are_every_token_but_the_first_of_a_text_once(cpt, data_dir, tokenizer):
+    expected = Counter()
+    for record in read_records(data_dir, "md_knowledge", "test"):
+        expected += Counter([*tokenizer.encode(record["text"]), tokenizer.pad_id][1:])
+    found = Counter()
+    for batch in cpt(split="test"):
+        found += Counter(batch.tokens[batch.loss_mask == 1].tolist())
+    assert found == expected
+
+
+def test_a_text_that_fits_into_a_row_is_whole(cpt, data_dir, tokenizer):
+    texts = {
+        record["text"] + "<|endoftext|>"
+        for record in read_records(data_dir, "md_knowledge", "test")
+    }
+    found = {
+        tokenizer.decode(tokens, skip_special_tokens=False)
+        for batch in cpt(split="test", seq_len=1024)
+        for tokens, _ in segments(batch)
+    }
+    assert found == texts
+
+
+def test_training_takes_each_document_once_an_epoch(sft):
+    batches = sft(split="train", qa_share=0.0, batch_size=1)
+    seen = Counter()
+    while batches.get_state()["window"] == 0:  # 1024 documents: 16 epochs of 64
+        for tokens, _ in segments(next(batches)):
+            seen[tuple(tokens)] += 1
+    assert len(seen) == 64
+    assert set(seen.values()) == {16}
+
+
+def test_the_share_of_questions_is_the_one_asked_for(sft, tokenizer):
+    texts = [
+        tokenizer.decode(tokens)
+        for batch in islice(sft(split="train", qa_share=0.25), 60)
+        for tokens, _ in segments(batch)
+    ]
+    share = sum("What does fix" in text for text in texts) / len(texts)
+    assert abs(share - 0.25) < 0.02
+
+
+def test_conversations_longer_than_a_row_are_left_out_and_counted(sft):
+    lengths = [len(tokens) for batch in sft(split="validation") for tokens, _ in segments(batch)]
+    limit = sorted(lengths)[len(lengths) // 2]
+    shorter = sft(split="validation", seq_len=limit)
+    kept = [len(tokens) for batch in shorter for tokens, _ in segments(batch)]
+    assert sorted(kept) == [length for length in sorted(lengths) if length <= limit]
+    assert shorter.stats.num_dropped == len(lengths) - len(kept) > 0
+    with pytest.raises(UsageError, match="seq_len 8"):
+        sft(split="validation", seq_len=8)
+
+
+def test_stats_count_what_the_batches_hold(sft):
+    batches = sft(split="validation")
+    stats = batches.stats
+    every = list(batches)
+    assert stats.num_documents == 20
+    assert stats.num_targets == sum(int(batch.loss_mask.sum()) for batch in every)
+    assert stats.num_tokens == sum(int((batch.segment_ids > 0).sum()) for batch in every)
+    rows = sum(int((batch.segment_ids.max(axis=1) > 0).sum()) for batch in every)
+    assert stats.padding_share == pytest.approx(1 - stats.num_tokens / (rows * 256))
