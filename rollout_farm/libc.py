@@ -1,0 +1,92 @@
+"""The C library's system calls that Python does not wrap, each raising OSError on failure.
+
+Only what the sandbox needs: mount, unshare, prctl, capset and raw `syscall`. Linux only.
+"""
+
+import ctypes
+import functools
+import os
+
+PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
+PR_SET_NO_NEW_PRIVS = 38
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
+MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 32, 4096, 16384, 1 << 18
+MNT_DETACH = 2
+
+_CAPABILITY_VERSION_3 = 0x20080522
+_LINE_BUFFERED = 1  # _IOLBF of glibc and musl
+
+
+@functools.cache
+def library() -> ctypes.CDLL:
+    """Return the C library of this process, with errno kept."""
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def syscall(number: int, *arguments: object) -> int:
+    """Make a raw system call; raises OSError."""
+    return _checked(library().syscall(ctypes.c_long(number), *arguments), f"syscall {number}")
+
+
+def mount(
+    source: str, target: str, kind: str | None, flags: int, options: str | None = None
+) -> None:
+    """Mount as mount(2) does; raises OSError naming the target."""
+    returned = library().mount(
+        os.fsencode(source),
+        os.fsencode(target),
+        kind.encode() if kind else None,
+        ctypes.c_ulong(flags),
+        options.encode() if options else None,
+    )
+    _checked(returned, f"mount {target}")
+
+
+def unmount(target: str) -> None:
+    """Detach whatever is mounted on `target`."""
+    _checked(library().umount2(os.fsencode(target), MNT_DETACH), f"umount {target}")
+
+
+def unshare(flags: int) -> None:
+    """Move this process (its children, for the pid namespace) into new namespaces."""
+    _checked(library().unshare(ctypes.c_int(flags)), "unshare")
+
+
+def prctl(option: int, argument: int) -> None:
+    """Set one attribute of this process."""
+    zero = ctypes.c_ulong(0)
+    returned = library().prctl(option, ctypes.c_ulong(argument), zero, zero, zero)
+    _checked(returned, f"prctl {option}")
+
+
+def drop_capabilities() -> None:
+    """Give up every capability in the effective, permitted and inheritable sets."""
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    _checked(library().capset(header, (ctypes.c_uint32 * 6)()), "capset")
+
+
+def line_buffer_stdout() -> None:
+    """Make C's stdout line-buffered, so that a killed process leaves its last lines."""
+    stdout = ctypes.c_void_p.in_dll(library(), "stdout")
+    library().setvbuf(stdout, None, _LINE_BUFFERED, ctypes.c_size_t(1 << 12))
+
+
+def flush_streams() -> None:
+    """Write out the buffers of all C streams."""
+    library().fflush(None)
+
+
+def _checked(returned: int, what: str) -> int:
+    if returned < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+    return returned

@@ -1,0 +1,148 @@
+"""What a worker, its zygotes and their children say to each other.
+
+A worker and a zygote talk over one SOCK_SEQPACKET pair: small JSON packets, with bulk data in
+memory files (memfd) that travel as descriptors. The worker sends `Order` (with the `Job`) and
+`Cancel`; the zygote sends `Hello` once and `Report` (with the child's record, its log and the
+outputs) for each order. The child's record is written by a process that ran a stranger's script:
+it is read bounded and decoded into `ChildRecord` or refused.
+"""
+
+import contextlib
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import msgspec
+
+from mdx.lammps.run import Evidence, Output, RunLimits
+from mdx.tasks.task import Potential
+
+T = TypeVar("T")
+SCRIPT_NAME = "in.lammps"
+MAX_RECORD_BYTES = 4 << 20
+MAX_OUTPUT_BYTES = 1 << 20  # of one file
+MAX_OUTPUTS_BYTES = 4 << 20  # of all files of a run
+MAX_OUTPUT_FILES = 256
+_MAX_PACKET_BYTES = 1 << 16
+_MAX_DESCRIPTORS = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZygoteSettings:
+    """How a zygote is started. `without` names layers to leave out, as if the host lacked them."""
+
+    channel: int  # descriptor of the socket to the worker
+    scratch: str  # folder of this slot, used where namespaces are missing
+    without: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hello:
+    """A zygote is ready: the layers that hold, and why the others do not."""
+
+    layers: tuple[str, ...] = ()
+    missing: Mapping[str, str] = field(default_factory=dict)  # layer -> the probe that failed
+    lammps_version: str = ""
+    error: str | None = None  # why the zygote cannot serve at all
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """Run the job in the attached memory file, or (`cancel`) stop the job that runs."""
+
+    number: int
+    limits: RunLimits = RunLimits()
+    tag: str = ""
+    cancel: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What the child gets to know: never the checks."""
+
+    script: str
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    potential: Potential | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """How a child ended, as its zygote saw it. Attached: record, log, outputs (msgpack)."""
+
+    number: int
+    exit_signal: int = 0
+    exit_code: int = 0
+    killed_for: str | None = None  # timeout | cancelled | output_limit
+    storage_full: bool = False
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChildRecord:
+    """What the child wrote after the script: untrusted."""
+
+    error: str | None = None  # LAMMPS's message, None where the script reached its end
+    out_of_memory: bool = False
+    evidence: Evidence = Evidence()
+    note: str | None = None  # why the evidence is incomplete
+    defect: str | None = None  # what failed in MDX's own code, or was denied to it
+
+
+Outputs = dict[str, Output]
+
+
+def send(channel: socket.socket, message: object, descriptors: Sequence[int] = ()) -> None:
+    """Send one packet, with descriptors attached. Raises OSError when the other end is gone."""
+    socket.send_fds(channel, [msgspec.json.encode(message)], descriptors)
+
+
+def receive(channel: socket.socket, kind: type[T]) -> tuple[T, list[int]]:
+    """Wait for one packet. Raises EOFError when the other end is gone, TimeoutError if set."""
+    data, descriptors, _, _ = socket.recv_fds(
+        channel, _MAX_PACKET_BYTES, _MAX_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
+    )
+    if not data:
+        raise EOFError("the other end of the channel is gone")
+    try:
+        return msgspec.json.decode(data, type=kind), descriptors
+    except msgspec.DecodeError:
+        close_all(descriptors)
+        raise
+
+
+def memory_file(name: str, content: bytes = b"") -> int:
+    """Return the descriptor of a new memory file that holds `content`."""
+    descriptor = os.memfd_create(name, os.MFD_CLOEXEC)
+    write_all(descriptor, content)
+    return descriptor
+
+
+def write_all(descriptor: int, content: bytes) -> None:
+    """Write all of `content` at the descriptor's position."""
+    view = memoryview(content)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def read_tail(descriptor: int, num_bytes: int) -> bytes:
+    """Return the last `num_bytes` of a file, or all of it where it is shorter."""
+    size = os.fstat(descriptor).st_size
+    start = max(0, size - num_bytes)
+    chunks = []
+    while start < size:
+        chunk = os.pread(descriptor, size - start, start)
+        if not chunk:
+            break
+        chunks.append(chunk)
+        start += len(chunk)
+    return b"".join(chunks)
+
+
+def close_all(descriptors: Sequence[int]) -> None:
+    """Close descriptors, of which some may be closed already."""
+    for descriptor in descriptors:
+        with contextlib.suppress(OSError):
+            os.close(descriptor)

@@ -1,0 +1,249 @@
+"""The zygote: one bare process per slot that has LAMMPS ready and forks a child per script.
+
+    python -I -c BOOT ROOT SETTINGS        (rollout_farm.slot starts it)
+
+Start-up: load the libraries, enter the namespaces, MPI_Init, open one LAMMPS instance, prove the
+sandbox, say `Hello`. Then, one at a time: take an `Order`, fork, watch the child's time and
+files, report. It holds no secret and never sees a task's checks. It ends when its worker does:
+the channel then reads end-of-file.
+"""
+
+import contextlib
+import dataclasses
+import gc
+import os
+import select
+import shutil
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import msgspec
+
+from mdx.lammps.library import Lammps, initialise_mpi, load_library, potentials_dir
+from mdx.lammps.run import RunLimits
+from rollout_farm import files, libc, namespaces, sandbox
+from rollout_farm.child import run_child
+from rollout_farm.messages import (
+    Hello,
+    Order,
+    Report,
+    ZygoteSettings,
+    close_all,
+    memory_file,
+    receive,
+    send,
+)
+
+ARGUMENTS = ("-log", "none", "-echo", "screen", "-nocite")
+_MAX_DESCRIPTORS = 1024
+_ROOM_FOR_MPI = 96 << 20
+_WATCH_EVERY_S = 0.2  # only where /job is no mount of its own that bounds itself
+
+
+@dataclass(frozen=True, kw_only=True)
+class Zygote:
+    """What a ready zygote works with."""
+
+    channel: socket.socket
+    lammps: Lammps
+    layers: tuple[str, ...]
+    own_root: bool  # /job is then a mount, made afresh for each script
+    owner: int | None  # the uid that children take, None to keep this one
+    job_dir: str
+    potentials: str
+    own_bytes: int  # address space before any script
+
+
+def main() -> None:
+    """Start up, say hello and serve until the worker is gone."""
+    settings = msgspec.json.decode(sys.argv[1], type=ZygoteSettings)
+    channel = socket.socket(fileno=settings.channel)
+    channel.set_inheritable(False)
+    try:
+        zygote, hello = start(channel, settings)
+    except Exception as error:  # the boundary: the worker turns it into one line
+        send(channel, Hello(error=f"{type(error).__name__}: {error}"))
+        raise
+    send(channel, hello)
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        serve(zygote)
+
+
+def start(channel: socket.socket, settings: ZygoteSettings) -> tuple[Zygote, Hello]:
+    """Prepare everything that scripts share; return it with what to tell the worker."""
+    missing = dict.fromkeys(settings.without, "left out by request")
+    as_root = os.geteuid() == 0
+    potentials, job_dir = potentials_dir(), settings.scratch
+    load_library()
+    own_bytes = _address_space() + _ROOM_FOR_MPI
+    if "namespaces" not in missing and (reason := namespaces.why_not(potentials)):
+        missing["namespaces"] = reason
+    own_root = "namespaces" not in missing
+    if own_root:
+        namespaces.enter(potentials)
+        potentials, job_dir = namespaces.POTENTIALS, namespaces.JOB
+    os.environ["LAMMPS_POTENTIALS"] = potentials
+    lammps = _open_lammps()
+    _drop_shared_memory(own_root)
+    os.closerange(3, settings.channel)  # MPI's, mapped by now
+    os.closerange(settings.channel + 1, _MAX_DESCRIPTORS)
+    zygote = Zygote(
+        channel=channel,
+        lammps=lammps,
+        layers=tuple(layer for layer in sandbox.LAYERS if layer not in missing),
+        own_root=own_root,
+        owner=namespaces.NOBODY if own_root and as_root else None,
+        job_dir=job_dir,
+        potentials=potentials,
+        own_bytes=own_bytes,
+    )
+    missing |= _prove(zygote)
+    layers = tuple(layer for layer in zygote.layers if layer not in missing)
+    hello = Hello(layers=layers, missing=missing, lammps_version=str(lammps.version()))
+    return dataclasses.replace(zygote, layers=layers), hello
+
+
+def serve(zygote: Zygote) -> None:
+    """Run one order after the other. Raises EOFError when the worker is gone."""
+    while True:
+        order, descriptors = receive(zygote.channel, Order)
+        if order.cancel:  # it came after the end of its job
+            continue
+        [job] = descriptors
+        record, log = memory_file("record"), memory_file("log")
+        with _job_folder(zygote, order.limits):
+            report = _run(zygote, order, (job, record, log))
+            outputs = memory_file("outputs", files.collect(zygote.job_dir, order.tag))
+        attached = (record, log, outputs)
+        send(zygote.channel, report, attached)
+        close_all((job, *attached))
+
+
+def _run(zygote: Zygote, order: Order, descriptors: tuple[int, int, int]) -> Report:
+    """Fork a child for the order and wait for its end."""
+    job, record, log = descriptors
+    started = time.monotonic()
+    child = os.fork()
+    if child == 0:
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        os.close(zygote.channel.fileno())
+        run_child(zygote.lammps, _confinement(zygote, order.limits), job, record, order.tag)
+    deadline = started + order.limits.wall_time_s
+    killed_for = _watch(zygote, order, child, deadline)
+    _, status, usage = os.wait4(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    return Report(
+        number=order.number,
+        exit_signal=max(0, -code),
+        exit_code=max(0, code),
+        killed_for=killed_for,
+        storage_full=zygote.own_root and files.is_full(zygote.job_dir),
+        wall_s=time.monotonic() - started,
+        cpu_s=usage.ru_utime + usage.ru_stime,
+    )
+
+
+def _watch(zygote: Zygote, order: Order, child: int, deadline: float) -> str | None:
+    """Wait until the child ends; kill it for its time, its files or a cancelled order."""
+    ended = os.pidfd_open(child)
+    poller = select.poll()
+    poller.register(ended, select.POLLIN)
+    poller.register(zygote.channel, select.POLLIN)
+    try:
+        while True:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return _kill(child, "timeout")
+            wait_s = left if zygote.own_root else min(left, _WATCH_EVERY_S)
+            ready = {descriptor for descriptor, _ in poller.poll(wait_s * 1000 + 1)}
+            if ended in ready:
+                return None
+            if ready and _is_cancelled(zygote.channel, order.number):
+                return _kill(child, "cancelled")
+            if not zygote.own_root and files.exceeds(zygote.job_dir, order.limits.output_bytes):
+                return _kill(child, "output_limit")
+    except EOFError:
+        _kill(child, "cancelled")
+        raise
+    finally:
+        os.close(ended)
+
+
+def _is_cancelled(channel: socket.socket, number: int) -> bool:
+    order, descriptors = receive(channel, Order)
+    close_all(descriptors)
+    return order.cancel and order.number == number
+
+
+def _kill(child: int, reason: str) -> str:
+    os.kill(child, signal.SIGKILL)
+    return reason
+
+
+@contextlib.contextmanager
+def _job_folder(zygote: Zygote, limits: RunLimits) -> Iterator[None]:
+    """Provide an empty job folder and leave nothing of it behind."""
+    if zygote.own_root:
+        namespaces.mount_job(limits.output_bytes, zygote.owner or 0)
+        try:
+            yield
+        finally:
+            namespaces.unmount_job()
+    else:
+        os.makedirs(zygote.job_dir, mode=0o700)
+        try:
+            yield
+        finally:
+            shutil.rmtree(zygote.job_dir)
+
+
+def _confinement(zygote: Zygote, limits: RunLimits) -> sandbox.Confinement:
+    return sandbox.Confinement(
+        job_dir=zygote.job_dir,
+        potentials_dir=zygote.potentials,
+        memory_bytes=zygote.own_bytes + limits.memory_bytes,
+        cpu_time_s=limits.cpu_time_s,
+        output_bytes=limits.output_bytes,
+        owner=zygote.owner,
+        layers=zygote.layers,
+    )
+
+
+def _prove(zygote: Zygote) -> dict[str, str]:
+    """Return layer -> reason for each layer that the self-test finds wanting."""
+    limits = RunLimits()
+    with _job_folder(zygote, limits):
+        return dict(sandbox.self_test(_confinement(zygote, limits)))
+
+
+def _open_lammps() -> Lammps:
+    """Return the one LAMMPS instance, which every child inherits unused."""
+    libc.line_buffer_stdout()
+    initialise_mpi()
+    return Lammps(ARGUMENTS)
+
+
+def _drop_shared_memory(own_root: bool) -> None:
+    """Unlink MPI's megabyte in /dev/shm, which on the host would outlive this process."""
+    if own_root:
+        namespaces.seal()
+        return
+    with open("/proc/self/maps") as maps:
+        mapped = {line.split()[-1] for line in maps if "/dev/shm/mpich" in line}
+    for path in mapped:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+
+
+def _address_space() -> int:
+    """Return the bytes of address space in use now."""
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
