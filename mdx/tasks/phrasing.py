@@ -171,7 +171,7 @@ def potential_clause(rng: Random, name: str, is_file: bool, chinese: bool) -> st
     elif is_file:
         ways = (f", potential {name}", f" with {name}", f" using {name}")
     else:
-        ways = (f", {name} potential", f" with a {name} potential")
+        ways = (f", {name} potential", f" with the {name} potential")
     return rng.choice(ways)
 
 

@@ -15,6 +15,7 @@ from mdx.tasks.families import (
     nvt,
     quench,
     rdf,
+    repair,
     surface,
     tension,
     trajectory,
@@ -23,7 +24,7 @@ from mdx.tasks.families import (
 )
 from mdx.tasks.family import Family
 
-FAMILIES: tuple[Family, ...] = (
+SIMULATION_FAMILIES: tuple[Family, ...] = (
     lattice_constant.FAMILY,
     equation_of_state.FAMILY,
     vacancy.FAMILY,
@@ -43,4 +44,9 @@ FAMILIES: tuple[Family, ...] = (
     nanosphere.FAMILY,
     void.FAMILY,
     lj_liquid.FAMILY,
+)
+
+FAMILIES: tuple[Family, ...] = (
+    *SIMULATION_FAMILIES,
+    repair.repair_of(SIMULATION_FAMILIES),
 )

@@ -46,7 +46,7 @@ FAMILY = Family(
             " {temperature} (NVT) over {steps}, timestep {timestep}{extras}.",
             "Shorten a {cells} {material} crystal along {axis} to {scale} of its initial length"
             " under NVT at {temperature}, {steps}, timestep {timestep}{extras}.",
-            "A {material} crystal of {cells} cells is compressed along {axis} to {scale} in NVT at"
+            "Crystalline {material} of {cells} cells is compressed along {axis} to {scale} in NVT at"
             " {temperature}. Use a timestep of {timestep} and {steps}{extras}.",
         ),
         goal=(

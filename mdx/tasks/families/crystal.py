@@ -60,7 +60,7 @@ FAMILY = Family(
         ),
         goal=(
             "I need a data file {file} with a {cells} crystal of {material}, a = {a}{extras}.",
-            "Please make me a {material} structure ({cells} cells, a = {a}) in {file}{extras}.",
+            "Please make me one {material} structure ({cells} cells, a = {a}) in {file}{extras}.",
         ),
         steps=(
             "Build {cells} cells of {material} with a = {a}. Set the masses. Write {file}{extras}.",

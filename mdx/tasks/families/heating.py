@@ -30,7 +30,7 @@ FAMILY = Family(
             " over {steps}, timestep {timestep}{extras}.",
             "Raise the temperature of a {cells} {material} crystal from {start} to {end} with a"
             " Nose-Hoover thermostat in {steps}, timestep {timestep}{extras}.",
-            "A {material} crystal of {cells} cells is warmed up from {start} to {end} in NVT. Use a"
+            "Crystalline {material} of {cells} cells is warmed up from {start} to {end} in NVT. Use a"
             " timestep of {timestep} and {steps}{extras}.",
         ),
         goal=(

@@ -36,7 +36,7 @@ FAMILY = Family(
             " with a timestep of {timestep}{extras}.",
             "Couple a {cells} {material} crystal to a Langevin heat bath at {temperature}, {steps},"
             " timestep {timestep}{extras}.",
-            "A {material} crystal of {cells} cells is kept at {temperature} by fix langevin. Use a"
+            "Crystalline {material} of {cells} cells is kept at {temperature} by fix langevin. Use a"
             " timestep of {timestep} and {steps}{extras}.",
         ),
         goal=(

@@ -48,13 +48,13 @@ FAMILY = Family(
         textbook=(
             "Create a spherical {material} nanoparticle of radius {radius} lattice constants in"
             " the middle of a {cells} box and write {file}{extras}.",
-            "Generate the data file {file} of a {material} sphere with radius {radius} (lattice"
+            "Generate the data file {file} of one {material} sphere with radius {radius} (lattice"
             " units) centred in {cells} cells{extras}.",
             "Cut a ball of radius {radius} lattice units from {material}, centred in an empty box"
             " of {cells} cells, and save it as {file}{extras}.",
         ),
         goal=(
-            "I need a {material} nanoparticle of radius {radius} lattice units centred in a box of"
+            "I need one {material} nanoparticle of radius {radius} lattice units centred in a box of"
             " {cells} cells in {file}{extras}.",
             "Please make me a round {material} cluster, radius {radius} lattice constants, box"
             " {cells}, as {file}{extras}.",

@@ -41,7 +41,7 @@ FAMILY = Family(
             " velocities drawn at {temperature}, {steps}, timestep {timestep}{extras}.",
             "Integrate a {cells} {material} crystal at constant energy. The velocities start at"
             " {temperature}; use {steps} and a timestep of {timestep}{extras}.",
-            "Run a {material} crystal of {cells} cells with fix nve from velocities of"
+            "Run crystalline {material} of {cells} cells with fix nve from velocities of"
             " {temperature}, timestep {timestep}, {steps}{extras}.",
         ),
         goal=(

@@ -60,7 +60,7 @@ FAMILY = Family(
             " and minimise the energy{extras}.",
             "Relax a free {material} surface: {cells} cells, with the box extended by {vacuum}"
             " along z{extras}.",
-            "Compute the relaxed energy of a {material} slab of {cells} cells separated from its"
+            "Compute the relaxed energy of one {material} slab of {cells} cells separated from its"
             " images by {vacuum} of vacuum in z{extras}.",
         ),
         goal=(

@@ -55,7 +55,7 @@ FAMILY = Family(
             " minimise the energy at fixed box{extras}.",
             "Relax the atoms around a single vacancy in {cells} cells of {material}; the missing"
             " atom has id {removed}{extras}.",
-            "Compute the relaxed energy of a {material} crystal of {cells} cells from which atom"
+            "Compute the relaxed energy of crystalline {material} of {cells} cells from which atom"
             " {removed} was taken out{extras}.",
         ),
         goal=(

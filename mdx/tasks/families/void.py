@@ -58,7 +58,7 @@ FAMILY = Family(
             " constants at its centre and write {file}{extras}.",
             "Generate the data file {file} of {cells} cells of {material} from which a central"
             " sphere of radius {radius} (lattice units) is removed{extras}.",
-            "Remove all atoms within {radius} lattice units of the centre of a {material} crystal"
+            "Remove all atoms within {radius} lattice units of the centre of crystalline {material}"
             " of {cells} cells and save it as {file}{extras}.",
         ),
         goal=(
