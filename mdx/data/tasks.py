@@ -1,9 +1,15 @@
 """Tasks, examples and conversations out of the data sets. Imports no JAX."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mdx.chat import Message, repair_messages, script_reply, task_messages
+from mdx.chat import (
+    Message,
+    render_conversation,
+    repair_messages,
+    script_reply,
+    task_messages,
+)
 from mdx.data.datasets import read_records
 from mdx.lammps.run import from_json
 from mdx.tasks.generate import Example
@@ -40,6 +46,16 @@ def conversation_of_record(record: Mapping[str, Any]) -> list[Message]:
         {"role": "user", "content": record["question"]},
         {"role": "assistant", "content": record["answer"]},
     ]
+
+
+def training_texts(data_dir: str) -> Iterator[str]:
+    """Yield every text of the train splits as models read it, for the tokenizer to learn from."""
+    for name in ("md_code_gen", "md_instruct_qa"):
+        for record in read_records(data_dir, name, "train"):
+            segments = render_conversation(conversation_of_record(record))
+            yield "".join(text for text, _ in segments)
+    for record in read_records(data_dir, "md_knowledge", "train"):
+        yield record["text"]
 
 
 def _example(record: Mapping[str, Any]) -> Example:

@@ -66,7 +66,7 @@ def text_record(i: int) -> dict[str, str]:
     return {"text": text, "source": "x", "licence": "x", "sha256": str(i)}
 
 
-SIZES = {"train": 64, "validation": 10, "test": 6}
+SIZES = {"train": 256, "validation": 10, "test": 6}
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,7 @@ def test_examples_come_back_equal_and_in_order(data_dir, examples):
 def test_tasks_are_those_of_the_examples_that_are_no_repairs(data_dir, examples):
     expected = [item.task for item in examples["train"] if not item.failed_script]
     assert load_tasks(data_dir, "train") == expected
-    assert len(expected) == 56  # of 64: every eighth is a repair
+    assert len(expected) == 224  # of 256: every eighth is a repair
 
 
 def test_a_repair_teaches_the_script_after_the_failed_one_and_its_error(examples):

@@ -131,11 +131,11 @@ def test_a_text_that_fits_into_a_row_is_whole(cpt, data_dir, tokenizer):
 def test_training_takes_each_document_once_an_epoch(sft):
     batches = sft(split="train", qa_share=0.0, batch_size=1)
     seen = Counter()
-    while batches.get_state()["window"] == 0:  # 1024 documents: 16 epochs of 64
+    while batches.get_state()["window"] == 0:  # 1024 documents: 4 epochs of 256
         for tokens, _ in segments(next(batches)):
             seen[tuple(tokens)] += 1
-    assert len(seen) == 64
-    assert set(seen.values()) == {16}
+    assert len(seen) == 256
+    assert set(seen.values()) == {4}
 
 
 def test_the_share_of_questions_is_the_one_asked_for(sft, tokenizer):

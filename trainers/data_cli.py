@@ -1,0 +1,144 @@
+"""`mdx-data`: build the data sets and the tokenizer, look at them, count them.
+
+    mdx-data build --config configs/tiny/data.yaml out_dir=data/tiny
+    mdx-data tokenizer --data data/tiny --out data/tiny/tokenizer --vocab-size 1024
+    mdx-data show md_code_gen --data data/tiny --split test --num 2
+    mdx-data stats --data data/tiny --tokenizer data/tiny/tokenizer
+
+The same build command goes on after a kill and returns at once when everything is there.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mdx.cli import CommandGroup
+from mdx.config import dump_config, load_config
+from mdx.errors import UsageError
+
+_DATA_SETS = ("md_code_gen", "md_instruct_qa", "md_knowledge")
+_data_option = click.option(
+    "--data", "data_dir", required=True, help="Folder that `mdx-data build` wrote."
+)
+
+
+@click.group(cls=CommandGroup)
+def main() -> None:
+    """Build and inspect the data sets that models learn from."""
+
+
+@main.command()
+@click.option("--config", "path", metavar="FILE", help="YAML file; the rest has its default.")
+@click.option("--print-config", is_flag=True, help="Print the merged configuration and exit.")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+def build(path: str | None, print_config: bool, overrides: tuple[str, ...]) -> None:
+    """Draw tasks, run every reference script, write MD-Knowledge, -InstructQA and -CodeGen."""
+    from trainers.build_data import BuildConfig, run
+
+    config = load_config(BuildConfig, path, overrides)
+    if print_config:
+        click.echo(dump_config(config), nl=False)
+        return
+    _echo_manifest(run(config))
+    click.echo(f"data sets are in {config.out_dir}")
+
+
+@main.command()
+@_data_option
+@click.option("--out", "out_dir", required=True, help="Hugging Face directory to write.")
+@click.option("--vocab-size", default=1024, show_default=True)
+@click.option("--seed", default=0, show_default=True)
+def tokenizer(data_dir: str, out_dir: str, vocab_size: int, seed: int) -> None:
+    """Train the tokenizer on the train splits."""
+    from mdx.data.tasks import training_texts
+    from mdx.tokenizer import Tokenizer, train_tokenizer
+
+    train_tokenizer(training_texts(data_dir), out_dir, vocab_size, seed)
+    click.echo(f"{Tokenizer.load(out_dir).vocab_size} tokens in {out_dir}")
+
+
+@main.command()
+@click.argument("name", type=click.Choice(_DATA_SETS))
+@_data_option
+@click.option("--split", default="train", show_default=True)
+@click.option("--num", "count", default=1, show_default=True, help="How many records.")
+@click.option("--start", default=0, show_default=True, help="Index of the first.")
+def show(name: str, data_dir: str, split: str, count: int, start: int) -> None:
+    """Print records as they are stored."""
+    from mdx.data.datasets import read_records
+
+    records = read_records(data_dir, name, split)
+    if not 0 <= start < len(records):
+        raise UsageError(f"--start must be in 0..{len(records) - 1}, not {start}")
+    for index in range(start, min(start + count, len(records))):
+        click.secho(f"{name}/{split}[{index}]", bold=True)
+        for field, value in records[index].items():
+            text = str(value).rstrip("\n")
+            click.echo(f"{field}:\n{text}" if "\n" in text else f"{field}: {text}")
+        click.echo()
+
+
+@main.command()
+@_data_option
+@click.option("--tokenizer", "tokenizer_dir", help="Count tokens with this tokenizer, too.")
+@click.option("--seq-len", default=512, show_default=True, help="Row length for the packing.")
+def stats(data_dir: str, tokenizer_dir: str | None, seq_len: int) -> None:
+    """Print sizes, the share of dropped references, and tokens and padding."""
+    file = Path(data_dir) / "manifest.json"
+    if not file.is_file():
+        raise UsageError(f"{data_dir} holds no finished data sets: run mdx-data build first")
+    _echo_manifest(json.loads(file.read_text(encoding="utf-8")))
+    if tokenizer_dir:
+        _echo_tokens(data_dir, tokenizer_dir, seq_len)
+
+
+def _echo_manifest(manifest: Mapping[str, Any]) -> None:
+    sizes = [
+        (name, *(str(split["num_records"]) for split in splits.values()))
+        for name, splits in manifest["data_sets"].items()
+    ]
+    _echo_table([("data set", *next(iter(manifest["data_sets"].values()))), *sizes])
+    families = [
+        (name, str(family["num_examples"]), f"{family['share_dropped']:.1%}")
+        for name, family in manifest["families"].items()
+    ]
+    _echo_table([("family", "examples", "dropped"), *families])
+
+
+def _echo_tokens(data_dir: str, tokenizer_dir: str, seq_len: int) -> None:
+    from mdx.chat import script_reply
+    from mdx.data.pipeline import cpt_batches, sft_batches
+    from mdx.data.tasks import load_examples
+    from mdx.tokenizer import Tokenizer
+
+    rows: list[tuple[str, ...]] = [
+        ("pipeline", "documents", "tokens", "targets", "too long", "padding")
+    ]
+    for stage, batches in (("cpt", cpt_batches), ("sft", sft_batches)):
+        s = batches(
+            data_dir, tokenizer_dir, split="train", batch_size=1, seq_len=seq_len, seed=0
+        ).stats
+        counts = (s.num_documents, s.num_tokens, s.num_targets, s.num_dropped)
+        rows.append((stage, *map(str, counts), f"{s.padding_share:.1%}"))
+    _echo_table(rows)
+    encode = Tokenizer.load(tokenizer_dir).encode
+    replies = [script_reply(example.script) for example in load_examples(data_dir, "test")]
+    mean = sum(len(encode(reply)) for reply in replies) / len(replies)
+    click.echo(f"{mean:.1f} tokens a script (mean of the test split)")
+
+
+def _echo_table(rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for name, *cells in rows:
+        numbers = "  ".join(
+            cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)
+        )
+        click.echo(f"{name.ljust(widths[0])}  {numbers}")
+    click.echo()
+
+
+if __name__ == "__main__":
+    main()

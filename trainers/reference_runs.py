@@ -1,0 +1,135 @@
+"""Run reference scripts on the farm, and remember every result at once.
+
+A `Job` is one script with the tasks that it should solve: the phrasings of one simulation share
+their run, and each is scored by itself (`mdx.rewards.score` on the same evidence). Outcomes are
+appended to a JSONL journal as they come, so a build that is killed runs only what is missing. The
+journal is keyed by content: a changed family, text or check is run again by itself.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+import msgspec
+
+from mdx.lammps.run import RunLimits, RunRequest, RunResult, RunStatus, from_json, to_json
+from mdx.rewards import score
+from mdx.tasks.task import Task
+from rollout_farm.client import Farm
+
+_IN_FLIGHT_BEYOND_SLOTS = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A script and the tasks to score its run for, which share files and potential."""
+
+    script: str
+    tasks: tuple[Task, ...]
+
+    @property
+    def key(self) -> str:
+        """A hash of everything that the outcome depends on."""
+        return hashlib.sha256(self.script.encode() + to_json(self.tasks)).hexdigest()
+
+    @property
+    def request(self) -> RunRequest:
+        """What the farm is asked: with the files that the checks look at."""
+        task = self.tasks[0]
+        wanted = {check.file for each in self.tasks for check in each.checks if check.file}
+        limits = RunLimits(wall_time_s=5.0, cpu_time_s=5.0)
+        return RunRequest(
+            script=self.script,
+            files=task.files,
+            limits=limits,
+            task=task,
+            want_outputs=tuple(sorted(wanted)),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What came of a job: R for each of its tasks, in order, and what the run showed."""
+
+    key: str
+    rewards: tuple[float, ...]
+    status: RunStatus
+    error: str
+    evidence: str  # JSON: number of runs, final state, components of the first task's reward
+    lammps_version: str
+    wall_time_s: float
+
+
+class Journal:
+    """The outcomes on disk. Opening it reads them and cuts off a line torn by a kill."""
+
+    def __init__(self, path: Path):
+        self.outcomes: dict[str, Outcome] = {}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file: IO[bytes] = path.open("a+b", buffering=0)
+        self._file.seek(0)
+        whole = 0
+        for line in self._file:
+            try:
+                outcome = from_json(line, Outcome)
+            except msgspec.DecodeError:
+                break
+            self.outcomes[outcome.key] = outcome
+            whole += len(line)
+        self._file.truncate(whole)
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def add(self, outcome: Outcome) -> None:
+        """Write `outcome`; a kill after this returns cannot lose it."""
+        self._file.write(to_json(outcome) + b"\n")
+        self.outcomes[outcome.key] = outcome
+
+
+def run_jobs(jobs: Sequence[Job], farm: Farm) -> Iterator[Outcome]:
+    """Yield outcomes as they come, with a few more requests under way than there are slots.
+
+    Raises FarmError where infrastructure fails: no script is to blame for that.
+    """
+    waiting = iter(jobs)
+    running: dict[Future[RunResult], Job] = {}
+    while True:
+        while len(running) < farm.num_slots + _IN_FLIGHT_BEYOND_SLOTS:
+            job = next(waiting, None)
+            if job is None:
+                break
+            running[farm.submit(job.request)] = job
+        if not running:
+            return
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            job = running.pop(future)
+            yield _outcome(job, future.result())
+
+
+def _outcome(job: Job, result: RunResult) -> Outcome:
+    rewards = [score(task, job.script, result) for task in job.tasks]
+    evidence = {
+        "num_runs": len(result.evidence.runs),
+        "num_steps": sum(run.last_step - run.first_step for run in result.evidence.runs),
+        "final": result.evidence.final,
+        "components": rewards[0].components,
+    }
+    return Outcome(
+        key=job.key,
+        rewards=tuple(reward.total for reward in rewards),
+        status=result.status,
+        error=result.error or "",
+        evidence=to_json(evidence).decode(),
+        lammps_version=result.lammps_version,
+        wall_time_s=result.timings.wall_s,
+    )
