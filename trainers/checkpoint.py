@@ -10,6 +10,7 @@ disagree.
 """
 
 import json
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
@@ -18,12 +19,31 @@ import orbax.checkpoint as ocp
 from etils import epath
 from orbax.checkpoint.args import CheckpointArgs, Composite, StandardRestore, StandardSave
 
-from mdx.errors import CheckpointError
+from mdx.errors import CheckpointError, ConfigError
 from trainers.state import TrainState, abstract_state
 
 Extra = dict[str, Any]  # JSON
 CHECKPOINTS = "checkpoints"
 _TEMPORARY = ".orbax-checkpoint-tmp"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointConfig:
+    """How often a run is saved. Its last step always is."""
+
+    save_every: int = 100  # steps; 0 saves the last one only
+    keep: int = 2  # newest checkpoints that stay
+
+    def __post_init__(self) -> None:
+        if self.save_every < 0 or self.keep < 1:
+            raise ConfigError(
+                "checkpoint.save_every must be 0 or more and checkpoint.keep 1 or more, not "
+                f"{self.save_every} and {self.keep}"
+            )
+
+    def is_due(self, step: int) -> bool:
+        """Tell whether `step` is one to save."""
+        return self.save_every > 0 and step % self.save_every == 0
 
 
 class Checkpointer:

@@ -18,6 +18,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mdx.data.batch import Batch
+from mdx.model.decoder import GraphDef, apply, output_head
+from mdx.model.logprobs import token_logprobs
 
 PyTree = Any
 Totals = dict[str, Float[Array, ""]]
@@ -35,10 +37,23 @@ def count_tokens(batch: Batch) -> Totals:
     }
 
 
+def make_logprobs_fn(graphdef: GraphDef, *, vocab_block: int) -> LogprobsFn:
+    """Return (params, batch) -> log p [B, T] of the batch's targets, 0 where there is none."""
+
+    def logprobs_fn(params: PyTree, batch: Batch) -> Float[Array, "B T"]:
+        hidden_BTD = apply(graphdef, params, batch.tokens, batch.segment_ids, batch.positions)
+        head_VD = output_head(params)
+        return token_logprobs(
+            hidden_BTD, head_VD, batch.tokens, block=vocab_block, mask_BT=batch.loss_mask
+        )[0]
+
+    return logprobs_fn
+
+
 def make_next_token_loss(logprobs_fn: LogprobsFn) -> LossFn:
     """Return the loss: mean over targets of -log p(token | tokens before it in its segment).
 
-    `logprobs_fn(params, batch)` gives log p of every token of the batch, in natural logarithms.
+    `logprobs_fn(params, batch)` gives the natural logarithm of the probability of every target.
     """
 
     def next_token_loss(params: PyTree, batch: Batch, totals: Totals) -> tuple[Array, Metrics]:

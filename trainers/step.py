@@ -30,12 +30,46 @@ def make_train_step(
 ) -> TrainStep:
     """Return the jitted `step(state, batch) -> (state, metrics)`; `state` is donated.
 
+    It is `make_update`, compiled when first called and pinned to that state's placement: the
+    compiler may spell an equal placement otherwise, and the second step would compile again.
+    """
+    update = make_update(
+        loss_fn, optimizer, schedule, num_microbatches=num_microbatches, count_fn=count_fn
+    )
+    compiled: list[TrainStep] = []
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        if not compiled:
+            placed = jax.tree.map(lambda leaf: leaf.sharding, state)
+            compiled.append(
+                jax.jit(
+                    update,
+                    donate_argnums=0,
+                    in_shardings=(placed, None),
+                    out_shardings=(placed, None),
+                )
+            )
+        return compiled[0](state, batch)
+
+    return step
+
+
+def make_update(
+    loss_fn: LossFn,
+    optimizer: optax.GradientTransformation,
+    schedule: optax.Schedule,
+    *,
+    num_microbatches: int = 1,
+    count_fn: Callable[[Any], Totals] = count_tokens,
+) -> TrainStep:
+    """Return the pure `update(state, batch) -> (state, metrics)`.
+
     The gradient is that of the summed shares of `num_microbatches` equal cuts of the batch. A
     non-finite loss or gradient leaves parameters and moments as they were and sets
     metrics["skipped"] to 1; the step still counts. The batch's rows must divide evenly.
     """
 
-    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+    def update(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         totals = count_fn(batch)
         loss, gradient, metrics = _accumulate(
             loss_fn, state.params, batch, totals, num_microbatches
@@ -60,7 +94,7 @@ def make_train_step(
             **metrics,
         }
 
-    return jax.jit(step, donate_argnums=0)
+    return update
 
 
 def _accumulate(

@@ -1,0 +1,169 @@
+"""The loop that CPT and SFT share: resume, step, record, save, until `num_steps`.
+
+The host stays one step behind the device: a step's metrics are read after the next one has been
+dispatched, so nothing waits for a value that is still being computed. Two runs with the same
+configuration write the same metrics, however often they were killed between.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import jax
+
+from mdx.data.batch import Batch
+from mdx.errors import ConfigError, MdxError
+from trainers.checkpoint import CheckpointConfig, Checkpointer
+from trainers.hooks import MetricsWriter, ProgressDisplay, StopSignals
+from trainers.losses import Metrics
+from trainers.state import TrainState
+from trainers.step import TrainStep
+
+MAX_SKIPPED_IN_A_ROW = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Where batches come from and their shape."""
+
+    data_dir: str = "data/tiny"
+    tokenizer_dir: str = ""  # empty: that of init_from
+    batch_size: int = 16  # rows of a step, over all devices and microbatches
+    microbatch_size: int = 0  # rows computed at once; 0 computes the whole batch
+    seq_len: int = 256  # tokens of a row
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or self.seq_len < 2:
+            raise ConfigError(
+                "data.batch_size must be 1 or more and data.seq_len 2 or more, not "
+                f"{self.batch_size} and {self.seq_len}"
+            )
+        if self.microbatch_size < 0 or self.batch_size % (self.microbatch_size or 1):
+            raise ConfigError(
+                f"data.microbatch_size must divide data.batch_size={self.batch_size} "
+                f"(or be 0), not {self.microbatch_size}"
+            )
+
+    @property
+    def num_microbatches(self) -> int:
+        """Into how many cuts a batch goes."""
+        return self.batch_size // (self.microbatch_size or self.batch_size)
+
+
+class Batches(Protocol):
+    """An iterator over batches whose place can be saved as JSON and found again."""
+
+    def __next__(self) -> Batch:
+        """Return the next batch, as NumPy arrays."""
+        ...
+
+    def get_state(self) -> dict[str, Any]:
+        """Return the place after the batches taken so far, as JSON."""
+        ...
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go to a place that `get_state` returned."""
+        ...
+
+
+def fit(
+    state: TrainState,
+    batches: Batches,
+    train_step: TrainStep,
+    *,
+    stage: str,
+    run_dir: str,
+    num_steps: int,
+    checkpoint: CheckpointConfig,
+    place: Callable[[Batch], Batch],
+) -> TrainState:
+    """Train from the newest checkpoint in `run_dir`, or from `state`, to `num_steps`.
+
+    `place` puts a batch of the pipeline on the devices. The last state is always saved. Raises
+    StoppedError or KeyboardInterrupt after saving when told to stop, CheckpointError when a save
+    fails, MdxError when the loss stays non-finite.
+    """
+    with Checkpointer(run_dir, keep=checkpoint.keep) as checkpointer, StopSignals() as signals:
+        state, skips = _resume(checkpointer, state, batches)
+        done = int(state.step)
+        with (
+            MetricsWriter(run_dir, done) as writer,
+            ProgressDisplay(stage, done=done, num_steps=num_steps) as display,
+        ):
+            recorder = _Recorder(writer, display, skips)
+            for step in range(done + 1, num_steps + 1):
+                state, metrics = train_step(state, place(next(batches)))
+                recorder.push(step, metrics)
+                stopping = signals.received is not None
+                if stopping or step == num_steps or checkpoint.is_due(step):
+                    recorder.flush()
+                    extra = {"batches": batches.get_state(), "skips": recorder.skips}
+                    checkpointer.save(step, state, extra)
+                if stopping:
+                    checkpointer.wait()
+                    signals.stop(step)
+    return state
+
+
+def _resume(
+    checkpointer: Checkpointer, state: TrainState, batches: Batches
+) -> tuple[TrainState, dict[str, int]]:
+    restored = checkpointer.restore_latest(state)
+    if restored is None:
+        return state, {"total": 0, "in_a_row": 0}
+    state, extra = restored
+    batches.set_state(extra["batches"])
+    return state, extra["skips"]
+
+
+class _Recorder:
+    """Holds the newest step's metrics back until the next step is on its way."""
+
+    def __init__(
+        self, writer: MetricsWriter, display: ProgressDisplay, skips: dict[str, int]
+    ) -> None:
+        self._writer, self._display = writer, display
+        self.skips = dict(skips)
+        self._pending: tuple[int, Metrics] | None = None
+        self._previous_end = time.perf_counter()
+
+    def push(self, step: int, metrics: Metrics) -> None:
+        """Record the step before this one, which has ended or is about to."""
+        self._record()
+        self._pending = (step, metrics)
+
+    def flush(self) -> None:
+        """Record everything, on the disk: a checkpoint comes next."""
+        self._record()
+        self._writer.sync()
+
+    def _record(self) -> None:
+        if self._pending is None:
+            return
+        (step, on_device), self._pending = self._pending, None
+        metrics = {name: float(value) for name, value in jax.device_get(on_device).items()}
+        now = time.perf_counter()
+        elapsed, self._previous_end = now - self._previous_end, now
+        line = self._line(metrics, elapsed)
+        self._writer.write(step, line)
+        self._display.update(step, line)
+        if self.skips["in_a_row"] >= MAX_SKIPPED_IN_A_ROW:
+            raise MdxError(
+                f"the loss or its gradient was not finite in {MAX_SKIPPED_IN_A_ROW} steps in a "
+                f"row, up to step {step}: lower optim.peak_lr or raise optim.warmup_steps, and "
+                "start in a new run_dir"
+            )
+
+    def _line(self, metrics: dict[str, float], elapsed: float) -> dict[str, float]:
+        skipped = int(metrics.pop("skipped"))
+        self.skips["total"] += skipped
+        self.skips["in_a_row"] = (self.skips["in_a_row"] + 1) * skipped
+        tokens, cells = metrics["tokens"], metrics.pop("cells")
+        return {
+            **metrics,
+            "padding_share": 1.0 - tokens / cells,
+            "num_skipped": self.skips["total"],
+            "step_s": elapsed,
+            "tokens_per_s": tokens / elapsed,
+        }
