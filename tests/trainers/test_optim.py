@@ -37,7 +37,7 @@ def test_updates_agree_with_adamw_in_float64():
     params = {"q_proj": jnp.array([[0.5, -1.0]]), "q_norm": jnp.array([1.5])}
     optimizer = make_optimizer(config)
     opt_state = optimizer.init(params)
-    moments = {name: (0.0, 0.0) for name in params}
+    moments = dict.fromkeys(params, (0.0, 0.0))
     for step in (1, 2, 3):
         gradient = {"q_proj": jnp.array([[3.0, -4.0]]) * step, "q_norm": jnp.array([0.0])}
         direction, opt_state = optimizer.update(gradient, opt_state, params)
