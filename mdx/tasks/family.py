@@ -181,9 +181,12 @@ def draw_material(rng: Random, choices: tuple[Material, ...] | None = None) -> M
 
 
 def draw_cells(rng: Random, material: Material) -> Cells:
-    """Draw a box of 64 to 320 atoms: a cube, or longer along z by one cell."""
+    """Draw a box of 64 to 320 atoms: a cube, or longer by one cell along one axis."""
     edge = rng.choice(_EDGES.get(material.structure, _EDGES_OF_EIGHT))
-    return (edge, edge, edge + (rng.random() < 0.35))
+    cells = [edge, edge, edge]
+    if rng.random() < 0.4:
+        cells[rng.randrange(3)] += 1
+    return (cells[0], cells[1], cells[2])
 
 
 def draw_temperature(rng: Random, material: Material, highest: int | None = None) -> int:

@@ -21,7 +21,7 @@ from mdx.tasks.task import Check, CheckKind, Task
 
 # Shares in percent, by the hash of the skeleton.
 _SPLITS = {"train": range(80), "validation": range(80, 85), "test": range(85, 100)}
-_MAX_DRAWS = 2000  # without a new script: the family's space is exhausted
+_MAX_MISSES = 2000  # draws without a new script: the family's space is exhausted
 _SEED = re.compile(r"^(velocity all create \S+|fix \S+ all langevin \S+ \S+ \S+) \d+", re.MULTILINE)
 
 
@@ -63,20 +63,30 @@ def draw_examples(
 
     Args:
         split: "train", "validation" or "test".
-        num_scripts: distinct scripts, spread evenly over the families.
+        num_scripts: distinct scripts, spread evenly over the families; one whose scripts are
+            exhausted leaves the rest to the others.
         seed: decides everything that is drawn.
         phrasings_per_script: different texts that ask for the same script.
         families: names of the families to draw from; all if empty.
 
     Raises:
-        UsageError: unknown split or family, or a family has no more scripts for the split.
+        UsageError: unknown split or family, or the split has fewer scripts than that.
     """
     if split not in _SPLITS:
         raise UsageError(f"the split must be one of {', '.join(_SPLITS)}, not {split!r}")
-    sources = [_distinct(family, split, seed) for family in _chosen(families)]
-    for i in range(num_scripts):
-        family, simulation, rng = next(sources[i % len(sources)])
-        yield from _examples(family, simulation, phrasings_per_script, rng)
+    sources = {family: _distinct(family, split, seed) for family in _chosen(families)}
+    drawn = 0
+    while drawn < num_scripts:
+        if not sources:
+            raise UsageError(f"{split} has only {drawn} distinct scripts, not {num_scripts}")
+        for family in list(sources)[: num_scripts - drawn]:
+            simulation = next(sources[family], None)
+            if simulation is None:  # no more scripts: the others go on
+                del sources[family]
+                continue
+            drawn += 1
+            rng = Random(f"{seed}/{simulation.script}")
+            yield from _examples(family, simulation, phrasings_per_script, rng)
 
 
 def _chosen(names: Sequence[str]) -> tuple[Family, ...]:
@@ -88,12 +98,12 @@ def _chosen(names: Sequence[str]) -> tuple[Family, ...]:
     return tuple(f for f in FAMILIES if not names or f.name in names)
 
 
-def _distinct(family: Family, split: str, seed: int) -> Iterator[tuple[Family, Simulation, Random]]:
-    """Yield simulations of `family` that belong to `split`, each skeleton once."""
+def _distinct(family: Family, split: str, seed: int) -> Iterator[Simulation]:
+    """Yield simulations of `family` in `split`, each skeleton once, until none is new."""
     rng = Random(f"{seed}/{split}/{family.name}")
     seen: set[str] = set()
     misses = 0
-    while misses < _MAX_DRAWS:
+    while misses < _MAX_MISSES:
         simulation = family.draw(rng)
         key = skeleton(simulation.script)
         if key in seen or split_of(simulation.script) != split:
@@ -101,11 +111,7 @@ def _distinct(family: Family, split: str, seed: int) -> Iterator[tuple[Family, S
             continue
         seen.add(key)
         misses = 0
-        yield family, simulation, rng
-    raise UsageError(
-        f"family {family.name} has only {len(seen)} distinct scripts for {split}; "
-        "ask for fewer scripts or more families"
-    )
+        yield simulation
 
 
 def _examples(family: Family, simulation: Simulation, count: int, rng: Random) -> Iterator[Example]:

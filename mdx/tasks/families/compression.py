@@ -46,8 +46,8 @@ FAMILY = Family(
             " {temperature} (NVT) over {steps}, timestep {timestep}{extras}.",
             "Shorten a {cells} {material} crystal along {axis} to {scale} of its initial length"
             " under NVT at {temperature}, {steps}, timestep {timestep}{extras}.",
-            "Crystalline {material} of {cells} cells is compressed along {axis} to {scale} in NVT at"
-            " {temperature}. Use a timestep of {timestep} and {steps}{extras}.",
+            "Crystalline {material}, {cells} cells, is compressed along {axis} to {scale} in NVT"
+            " at {temperature}. Use a timestep of {timestep} and {steps}{extras}.",
         ),
         goal=(
             "I want {material} ({cells} cells) squeezed along {axis} to {scale} at {temperature},"

@@ -36,8 +36,8 @@ FAMILY = Family(
             " with a timestep of {timestep}{extras}.",
             "Couple a {cells} {material} crystal to a Langevin heat bath at {temperature}, {steps},"
             " timestep {timestep}{extras}.",
-            "Crystalline {material} of {cells} cells is kept at {temperature} by fix langevin. Use a"
-            " timestep of {timestep} and {steps}{extras}.",
+            "Crystalline {material}, {cells} cells, is kept at {temperature} by fix langevin. Use"
+            " a timestep of {timestep} and {steps}{extras}.",
         ),
         goal=(
             "I want {material} ({cells} cells) thermalised at {temperature} with a Langevin"

@@ -46,7 +46,7 @@ FAMILY = Family(
             " in NVT for {steps}, timestep {timestep}; write it {every} to {file}{extras}.",
             "Follow the MSD of a {cells} {material} crystal in an NVT run of {steps} at"
             " {temperature}, timestep {timestep}, output {every} into {file}{extras}.",
-            "Crystalline {material} of {cells} cells runs in NVT at {temperature}, timestep"
+            "Crystalline {material}, {cells} cells, runs in NVT at {temperature}, timestep"
             " {timestep}, {steps}. Write its MSD {every} to {file}{extras}.",
         ),
         goal=(

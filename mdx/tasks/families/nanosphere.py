@@ -54,8 +54,8 @@ FAMILY = Family(
             " of {cells} cells, and save it as {file}{extras}.",
         ),
         goal=(
-            "I need one {material} nanoparticle of radius {radius} lattice units centred in a box of"
-            " {cells} cells in {file}{extras}.",
+            "I need one {material} nanoparticle of radius {radius} lattice units centred in a box"
+            " of {cells} cells in {file}{extras}.",
             "Please make me a round {material} cluster, radius {radius} lattice constants, box"
             " {cells}, as {file}{extras}.",
         ),

@@ -43,7 +43,7 @@ FAMILY = Family(
             " {temperature} and zero pressure for {steps}, timestep {timestep}{extras}.",
             "Run molecular dynamics of a {cells} {material} crystal at constant pressure 0 and"
             " {temperature}, NPT, {steps}, timestep {timestep}{extras}.",
-            "Crystalline {material} of {cells} cells is kept at {temperature} and 0 bar by fix npt."
+            "Crystalline {material}, {cells} cells, is kept at {temperature} and 0 bar by fix npt."
             " Use a timestep of {timestep} and {steps}{extras}.",
         ),
         goal=(

@@ -34,7 +34,7 @@ FAMILY = Family(
             " for {steps} with a timestep of {timestep}{extras}.",
             "Run molecular dynamics of a {cells} {material} crystal at constant volume and"
             " {temperature}, Nose-Hoover NVT, {steps}, timestep {timestep}{extras}.",
-            "Crystalline {material} of {cells} cells is kept at {temperature} by fix nvt. Use a"
+            "Crystalline {material}, {cells} cells, is kept at {temperature} by fix nvt. Use a"
             " timestep of {timestep} and {steps}{extras}.",
         ),
         goal=(

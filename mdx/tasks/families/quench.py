@@ -30,8 +30,8 @@ FAMILY = Family(
             " over {steps}, timestep {timestep}{extras}.",
             "Lower the temperature of a {cells} {material} crystal from {start} to {end} with a"
             " Nose-Hoover thermostat in {steps}, timestep {timestep}{extras}.",
-            "Crystalline {material} of {cells} cells is quenched from {start} to {end} in NVT. Use a"
-            " timestep of {timestep} and {steps}{extras}.",
+            "Crystalline {material}, {cells} cells, is quenched from {start} to {end} in NVT. Use"
+            " a timestep of {timestep} and {steps}{extras}.",
         ),
         goal=(
             "I want to quench {material} ({cells} cells) from {start} down to {end}, {steps} at dt"

@@ -48,7 +48,7 @@ FAMILY = Family(
             " {file}{extras}.",
             "Average g(r) of a {cells} {material} crystal over an NVT run of {steps} at"
             " {temperature}, timestep {timestep}, {bins} bins, output {file}{extras}.",
-            "Crystalline {material} of {cells} cells runs in NVT at {temperature}, timestep"
+            "Crystalline {material}, {cells} cells, runs in NVT at {temperature}, timestep"
             " {timestep}, {steps}. Write its RDF with {bins} bins to {file}{extras}.",
         ),
         goal=(

@@ -11,7 +11,7 @@ from mdx.tasks.task import Check, CheckKind
 def draw(rng: Random) -> Simulation:
     """Draw a slab and its vacuum."""
     material, cells = draw_static(rng, ("fcc", "bcc"))
-    vacuum = rng.choice((8, 10, 12, 14, 15, 16, 18, 20))
+    vacuum = rng.randint(8, 20)
     a, atoms = material.lattice_constant, num_atoms(material, cells)
     assert material.surface_energy is not None
     surface = 2 * material.surface_energy * cells[0] * cells[1] * a * a  # eV, both sides

@@ -49,7 +49,7 @@ FAMILY = Family(
             " of {rate} and {temperature} (NVT), {steps}, timestep {timestep}{extras}.",
             "Stretch a {cells} {material} crystal along {axis} with engineering strain rate {rate}"
             " under NVT at {temperature}, {steps}, timestep {timestep}{extras}.",
-            "Crystalline {material} of {cells} cells is pulled along {axis} at {rate} in NVT at"
+            "Crystalline {material}, {cells} cells, is pulled along {axis} at {rate} in NVT at"
             " {temperature}. Use a timestep of {timestep} and {steps}{extras}.",
         ),
         goal=(

@@ -45,7 +45,7 @@ FAMILY = Family(
             " {steps}, timestep {timestep}; dump positions {every} to {file}{extras}.",
             "Save the atom positions of a {cells} {material} crystal in an NVT run of {steps} at"
             " {temperature}, timestep {timestep}, {every} into {file}{extras}.",
-            "Crystalline {material} of {cells} cells runs in NVT at {temperature}, timestep"
+            "Crystalline {material}, {cells} cells, runs in NVT at {temperature}, timestep"
             " {timestep}, {steps}. Dump its atoms {every} to {file}{extras}.",
         ),
         goal=(
