@@ -37,7 +37,7 @@ molecule neigh_modify neighbor newton next package pair_coeff pair_modify pair_s
 partition plugin print processors python quit region reset_timestep restart run_style shell
 special_bonds suffix thermo thermo_modify thermo_style timer timestep uncompute undump unfix units
 variable
-""".split()
+"""
 
 
 @functools.cache
@@ -53,7 +53,7 @@ def read_installed() -> dict[str, list[str]]:
 
     lammps = Lammps()
     names = {category: sorted(lammps.styles(category)) for category in STYLE_CATEGORIES}
-    names["command"] = sorted({*lammps.styles("command"), *_BUILT_IN})
+    names["command"] = sorted({*lammps.styles("command"), *_BUILT_IN.split()})
     lammps.close()
     return names
 
