@@ -6,6 +6,7 @@ script that ends it itself (`quit`, a crash) leaves no record, and that is how i
 """
 
 import os
+from typing import NoReturn
 
 import msgspec
 
@@ -14,18 +15,21 @@ from mdx.lammps.library import Lammps, LammpsError
 from mdx.lammps.run import Evidence
 from mdx.tasks.task import Potential
 from rollout_farm import libc
-from rollout_farm.messages import SCRIPT_NAME, ChildRecord, Job, write_all
+from rollout_farm.messages import SCRIPT_NAME, ChildRecord, Job, Order, write_all
 from rollout_farm.sandbox import Confinement, confine
 
 _OUT_OF_MEMORY_TEXTS = ("Failed to allocate", "Failed to reallocate", "bad_alloc")
 _UNTOUCHED = (0, 0)  # access and modification time of files that are not the script's work
 
 
-def run_child(lammps: Lammps, confinement: Confinement, job: int, record: int, tag: str) -> None:
+def run_child(
+    lammps: Lammps, confinement: Confinement, order: Order, job: int, record: int
+) -> NoReturn:
     """Run the job in the memory file `job`, write its `ChildRecord` to `record`, and exit."""
     try:
-        confine(confinement)
-        outcome = _run(lammps, job, tag)
+        confine(confinement, order.limits)
+        os.closerange(3, min(job, record))  # the channel and the ruleset lie there
+        outcome = _run(lammps, job, order.tag)
     except MemoryError:
         outcome = ChildRecord(out_of_memory=True)
     except BaseException as error:  # the boundary: this process runs a stranger's script

@@ -11,6 +11,7 @@ is killed, hangs or is full) is tried again, elsewhere if there is an elsewhere,
 jitter; what fails several times over, or finds no worker for `patience_s`, ends in a `FarmError`.
 """
 
+import functools
 import heapq
 import itertools
 import random
@@ -181,9 +182,9 @@ class Farm:
             job.last_worker = worker
             worker.num_outstanding += 1
             self._sent.add(job)
-            worker.start(job.request, lambda call, job=job: self._ended(call, job))
+            worker.start(job.request, functools.partial(self._ended, job))
 
-    def _ended(self, call: grpc.Future, job: _Job) -> None:
+    def _ended(self, job: _Job, call: grpc.Future) -> None:
         """Take the end of a call: a result, a failure for good, or one to try again."""
         worker, outcome = job.last_worker, _read(call)
         assert worker is not None

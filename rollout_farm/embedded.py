@@ -63,7 +63,8 @@ class EmbeddedWorker:
 
     def close(self) -> None:
         """Stop the worker, by force if it does not go by itself."""
-        assert self._process.stdin and self._process.stdout
+        assert self._process.stdin
+        assert self._process.stdout
         with contextlib.suppress(OSError):
             self._process.stdin.close()
         try:

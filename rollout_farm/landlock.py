@@ -20,6 +20,16 @@ _READ = _READ_FILE | _READ_DIR
 _WRITE_FILE, _TRUNCATE = 1 << 1, 1 << 14
 _REMOVE_DIR, _REMOVE_FILE, _MAKE_DIR, _MAKE_REGULAR = 1 << 4, 1 << 5, 1 << 7, 1 << 8
 _REFER = 1 << 13
+_WRITE = (
+    _READ
+    | _WRITE_FILE
+    | _TRUNCATE
+    | _REMOVE_DIR
+    | _REMOVE_FILE
+    | _MAKE_DIR
+    | _MAKE_REGULAR
+    | _REFER
+)
 _NUM_FILE_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15}  # by ABI; 16 from ABI 5 on (ioctl on devices)
 _TCP_RIGHTS = 0b11  # bind, connect; from ABI 4 on
 _SCOPES = 0b11  # abstract unix sockets, signals; from ABI 6 on
@@ -35,10 +45,11 @@ def abi_version() -> int:
         return 0
 
 
-def restrict(readable: tuple[str, ...], writable: tuple[str, ...]) -> None:
-    """Deny this process every file outside the two sets of folders, for ever.
+def make_ruleset(readable: str, writable: str) -> int:
+    """Return a descriptor of the rules: read below one folder, anything below the other.
 
-    Needs no_new_privs to be set. Raises OSError where the kernel refuses.
+    Mounts that are made below a folder later are covered too. Raises OSError where the kernel
+    refuses.
     """
     abi = abi_version()
     if abi == 0:
@@ -52,12 +63,17 @@ def restrict(readable: tuple[str, ...], writable: tuple[str, ...]) -> None:
         ctypes.c_size_t(size),
         ctypes.c_uint32(0),
     )
-    write = _READ | _WRITE_FILE | _TRUNCATE | _REMOVE_DIR | _REMOVE_FILE | _MAKE_DIR
-    for paths, rights in ((readable, _READ), (writable, write | _MAKE_REGULAR | _REFER)):
-        for path in paths:
-            _allow(ruleset, path, rights & known)
+    _allow(ruleset, readable, _READ & known)
+    _allow(ruleset, writable, _WRITE & known)
+    return ruleset
+
+
+def restrict(ruleset: int) -> None:
+    """Deny this process every file that the rules do not allow, and TCP, for ever.
+
+    Needs no_new_privs to be set. Raises OSError.
+    """
     libc.syscall(_RESTRICT_SELF, ctypes.c_int(ruleset), ctypes.c_uint32(0))
-    os.close(ruleset)
 
 
 def _allow(ruleset: int, path: str, rights: int) -> None:

@@ -40,7 +40,7 @@ def syscall(number: int, *arguments: object) -> int:
 def mount(
     source: str, target: str, kind: str | None, flags: int, options: str | None = None
 ) -> None:
-    """Mount as mount(2) does; raises OSError naming the target."""
+    """Attach a file system to the folder `target`; raises OSError naming it."""
     returned = library().mount(
         os.fsencode(source),
         os.fsencode(target),

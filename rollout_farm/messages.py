@@ -53,7 +53,7 @@ class Order:
     """Run the job in the attached memory file, or (`cancel`) stop the job that runs."""
 
     number: int
-    limits: RunLimits = RunLimits()
+    limits: RunLimits = field(default_factory=RunLimits)
     tag: str = ""
     cancel: bool = False
 
@@ -86,7 +86,7 @@ class ChildRecord:
 
     error: str | None = None  # LAMMPS's message, None where the script reached its end
     out_of_memory: bool = False
-    evidence: Evidence = Evidence()
+    evidence: Evidence = field(default_factory=Evidence)
     note: str | None = None  # why the evidence is incomplete
     defect: str | None = None  # what failed in MDX's own code, or was denied to it
 

@@ -2,7 +2,7 @@
 
 `enter` moves the process into new mount, net, ipc, uts and pid namespaces (and a user namespace
 unless it is root) and makes a small tmpfs its root, in which a script finds the potentials,
-read-only, and /job. There is no /proc, /dev or /sys. The zygote becomes process 1 of its pid
+read-only, and /jobs/now. There is no /proc, /dev or /sys. The zygote becomes process 1 of its pid
 namespace: when it dies the kernel kills whatever ran inside.
 """
 
@@ -14,7 +14,8 @@ import socket
 from rollout_farm import libc
 
 POTENTIALS = "/potentials"
-JOB = "/job"
+JOBS = "/jobs"
+JOB = "/jobs/now"
 MAX_JOB_FILES = 2000
 NOBODY = 65534
 _SHARED_MEMORY = "/dev/shm"
@@ -77,13 +78,13 @@ def seal() -> None:
 
 
 def mount_job(num_bytes: int, owner: int) -> None:
-    """Mount a fresh, empty /job that holds at most `num_bytes`."""
+    """Mount a fresh, empty job folder that holds at most `num_bytes`."""
     options = f"size={num_bytes},nr_inodes={MAX_JOB_FILES},mode=700,uid={owner},gid={owner}"
     libc.mount("tmpfs", JOB, "tmpfs", _QUIET, options)
 
 
 def unmount_job() -> None:
-    """Drop /job with everything in it."""
+    """Drop the job folder with everything in it."""
     libc.unmount(JOB)
 
 
@@ -91,7 +92,7 @@ def self_test() -> str | None:
     """Look at the world from inside; return what should not be there, or None."""
     if os.getpid() != 1:
         return f"the zygote is process {os.getpid()} of its pid namespace, not 1"
-    strangers = set(os.listdir("/")) - {POTENTIALS[1:], JOB[1:]}
+    strangers = set(os.listdir("/")) - {POTENTIALS[1:], JOBS[1:]}
     if strangers:
         return f"the root holds {', '.join(sorted(strangers))}"
     interfaces = {name for _, name in socket.if_nameindex()} - {"lo"}
@@ -109,7 +110,7 @@ def _change_root(potentials: str) -> None:
     base = "/tmp" if os.path.isdir("/tmp") else "/"
     source = os.open(potentials, os.O_PATH | os.O_DIRECTORY)  # may lie below `base`
     libc.mount("tmpfs", base, "tmpfs", _QUIET, "size=1m,nr_inodes=64,mode=755")
-    for folder in (POTENTIALS, JOB, "/old", "/dev", _SHARED_MEMORY):
+    for folder in (POTENTIALS, JOBS, JOB, "/old", "/dev", _SHARED_MEMORY):
         os.mkdir(base + folder)
     target = base + POTENTIALS
     libc.mount(f"/proc/self/fd/{source}", target, None, libc.MS_BIND)

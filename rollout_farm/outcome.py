@@ -16,7 +16,7 @@ from mdx.lammps.probes import strip_probes, user_error
 from mdx.lammps.run import Output, RunRequest, RunResult, RunStatus, Timings
 from rollout_farm.messages import ChildRecord, Hello
 from rollout_farm.sandbox import required_missing
-from rollout_farm.slot import Finished, SlotLost
+from rollout_farm.slot import Finished, SlotLostError
 
 _DENIED = (
     "denied by the sandbox: a script may not start programs (shell, gzip pipes), open network "
@@ -31,7 +31,7 @@ def to_result(
 ) -> RunResult:
     """Return the result of a finished run, with all its outputs and no reward yet.
 
-    Raises SlotLost where the child was killed from outside: no script is to blame for that.
+    Raises SlotLostError where the child was killed from outside: no script is to blame for that.
     """
     record = _decode(finished)
     status, error = _status(request, finished, record)
@@ -105,10 +105,10 @@ def _status(
         return RunStatus.OUT_OF_MEMORY, f"the script needs more than {size_mb:g} MiB of memory"
     if record is not None:
         if record.defect:
-            raise SlotLost(f"the process that runs the script failed: {record.defect}")
+            raise SlotLostError(f"the process that runs the script failed: {record.defect}")
         return (RunStatus.ERROR, record.error) if record.error else (RunStatus.OK, None)
     if report.exit_signal == signal.SIGKILL:
-        raise SlotLost("the child was killed from outside")
+        raise SlotLostError("the child was killed from outside")
     if report.exit_signal:
         name = signal.strsignal(report.exit_signal)
         return RunStatus.CRASHED, f"LAMMPS crashed: {name}"

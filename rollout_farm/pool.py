@@ -17,7 +17,7 @@ from mdx.lammps.run import RunRequest, RunResult
 from rollout_farm.config import WorkerConfig
 from rollout_farm.messages import Hello
 from rollout_farm.outcome import to_result, wanted_outputs
-from rollout_farm.slot import RunCancelled, Slot, SlotLost
+from rollout_farm.slot import Slot, SlotLostError
 
 T = TypeVar("T")
 _NUM_TRIES = 2
@@ -68,7 +68,7 @@ class Pool:
             slot = await self._next_idle()
             try:
                 return await self._run_on(slot, request, time.monotonic() - arrived)
-            except SlotLost as error:
+            except SlotLostError as error:
                 self.num_lost += 1
                 if attempt == _NUM_TRIES:
                     raise FarmError(f"the job lost {attempt} slots, last: {error}") from error
@@ -88,14 +88,14 @@ class Pool:
         lost = False
         try:
             return await asyncio.shield(work)
-        except SlotLost:
+        except SlotLostError:
             lost = True
             raise
         except asyncio.CancelledError:
             cancelled.set()
             slot.cancel()
             [ended] = await asyncio.gather(work, return_exceptions=True)
-            lost = isinstance(ended, SlotLost)
+            lost = isinstance(ended, SlotLostError)
             raise
         finally:
             self.num_busy -= 1

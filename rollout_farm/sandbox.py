@@ -4,6 +4,9 @@ Layers, each named as in results: `zygote` (a separate process with an empty env
 descriptors), `namespaces` (rollout_farm.namespaces), `limits` (rlimits), `landlock`, `seccomp`.
 A farm needs zygote, limits, seccomp, and one of namespaces or landlock. `self_test` finds out
 what holds with real operations in forked children; nothing is believed because a call returned 0.
+
+What all children share is done once, in the zygote (`prepare`); a child pays for the rest with
+every page it touches, so `confine` is short.
 """
 
 import fcntl
@@ -11,28 +14,28 @@ import os
 import resource
 import signal
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from rollout_farm import landlock, libc, namespaces, seccomp
+from mdx.lammps.run import RunLimits
+from rollout_farm import landlock, libc, seccomp
 
 LAYERS = ("zygote", "namespaces", "limits", "landlock", "seccomp")
-ALLOWED_VARIABLES = {"LC_CTYPE", "PATH", "LAMMPS_POTENTIALS"}  # LC_CTYPE: Python's own coercion
-ALLOWED_PREFIXES = ("OMP_", "UCX_")
+_ALLOWED_VARIABLES = {"LC_CTYPE", "PATH", "LAMMPS_POTENTIALS"}  # LC_CTYPE: Python's own coercion
+_ALLOWED_PREFIXES = ("OMP_", "UCX_")
 _MAX_DESCRIPTORS = 256
 _PROBE_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True)
 class Confinement:
-    """What one child may use. `owner` is the uid to become, None to stay."""
+    """What the children of one zygote may use."""
 
     job_dir: str
-    potentials_dir: str
-    memory_bytes: int  # address space in all, the zygote's own included
-    cpu_time_s: float
-    output_bytes: int  # of one file
-    owner: int | None = None
-    layers: tuple[str, ...] = LAYERS
+    owner: int | None  # the uid to become, None to stay
+    own_bytes: int  # address space that the zygote itself takes
+    ruleset: int | None  # of landlock, None to leave that layer out
+    filter: seccomp.Filter | None  # None to leave that layer out
+    limits: bool  # False to leave that layer out
 
 
 def required_missing(layers: tuple[str, ...]) -> str | None:
@@ -45,112 +48,134 @@ def required_missing(layers: tuple[str, ...]) -> str | None:
     return None
 
 
-def confine(confinement: Confinement) -> None:
+def prepare(
+    *, jobs_dir: str, job_dir: str, potentials: str, owner: int | None, own_bytes: int
+) -> tuple[Confinement, dict[str, str]]:
+    """Do in this process what all its children share; return layer -> why for what cannot be."""
+    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+    libc.prctl(libc.PR_SET_NO_NEW_PRIVS, 1)
+    libc.prctl(libc.PR_SET_DUMPABLE, 0)
+    for kind, value in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_MEMLOCK, 0)):
+        resource.setrlimit(kind, (value, value))
+    missing = {}
+    ruleset, program = None, None
+    try:
+        ruleset = landlock.make_ruleset(potentials, jobs_dir)
+    except OSError as error:
+        missing["landlock"] = str(error)
+    try:
+        program = seccomp.Filter()
+    except OSError as error:
+        missing["seccomp"] = str(error)
+    confinement = Confinement(
+        job_dir=job_dir,
+        owner=owner,
+        own_bytes=own_bytes,
+        ruleset=ruleset,
+        filter=program,
+        limits=True,
+    )
+    return confinement, missing
+
+
+def without(confinement: Confinement, layers: Mapping[str, str]) -> Confinement:
+    """Return the confinement with `layers` left out."""
+    return replace(
+        confinement,
+        ruleset=None if "landlock" in layers else confinement.ruleset,
+        filter=None if "seccomp" in layers else confinement.filter,
+        limits=confinement.limits and "limits" not in layers,
+    )
+
+
+def confine(confinement: Confinement, limits: RunLimits) -> None:
     """Give up, in this process and for ever, whatever a script does not need.
 
     Raises OSError where the host denies a step; the caller must then not run the script.
     """
-    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)
-    if confinement.owner is not None:
+    if confinement.owner is None:
+        libc.drop_capabilities()
+    else:  # a new uid loses them too
         os.setgroups([])
         os.setresgid(*[confinement.owner] * 3)
         os.setresuid(*[confinement.owner] * 3)
     libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)  # after the uid: changing it clears this
-    libc.drop_capabilities()
-    libc.prctl(libc.PR_SET_NO_NEW_PRIVS, 1)
-    libc.prctl(libc.PR_SET_DUMPABLE, 0)
     os.chdir(confinement.job_dir)
-    if "limits" in confinement.layers:
-        _limit(confinement)
-    if "landlock" in confinement.layers:
-        landlock.restrict((confinement.potentials_dir,), (confinement.job_dir,))
-    if "seccomp" in confinement.layers:
-        seccomp.restrict()
+    if confinement.limits:
+        _limit(confinement.own_bytes, limits)
+    if confinement.ruleset is not None:
+        landlock.restrict(confinement.ruleset)
+    if confinement.filter is not None:
+        confinement.filter.restrict()
 
 
-def _limit(confinement: Confinement) -> None:
-    cpu_s = max(1, round(confinement.cpu_time_s + 0.5))
-    for kind, soft, hard in (
-        (resource.RLIMIT_AS, confinement.memory_bytes, confinement.memory_bytes),
-        (resource.RLIMIT_CPU, cpu_s, cpu_s + 1),
-        (resource.RLIMIT_FSIZE, confinement.output_bytes, confinement.output_bytes),
-        (resource.RLIMIT_NOFILE, 64, 64),
-        (resource.RLIMIT_NPROC, 0, 0),
-        (resource.RLIMIT_CORE, 0, 0),
-        (resource.RLIMIT_MEMLOCK, 0, 0),
-    ):
-        resource.setrlimit(kind, (soft, hard))
+def _limit(own_bytes: int, limits: RunLimits) -> None:
+    memory_bytes = own_bytes + limits.memory_bytes
+    cpu_s = max(1, round(limits.cpu_time_s + 0.5))
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 1))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limits.output_bytes, limits.output_bytes))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
 
 
-def self_test(confinement: Confinement) -> Mapping[str, str]:
-    """Return layer -> what went wrong, for each of `confinement.layers` that does not hold."""
-    probes: dict[str, tuple[Callable[[], object], ...]] = {
+def self_test(confinement: Confinement) -> dict[str, str]:
+    """Return layer -> what went wrong, for each layer but the namespaces that does not hold."""
+    everything = dict.fromkeys(LAYERS, "")
+
+    def only(layer: str) -> Confinement:
+        return without(confinement, {name: "" for name in everything if name != layer})
+
+    probes: dict[str, tuple[Callable[[], str | None], ...]] = {
         "zygote": (_bare_process,),
-        "namespaces": (namespaces.self_test,),
-        "limits": (lambda: _dies(confinement, "limits", signal.SIGXFSZ, _write_too_much),),
+        "limits": (lambda: _ends(only("limits"), _write_too_much, by=signal.SIGXFSZ),),
         "landlock": (
-            lambda: _dies(confinement, "landlock", 0, lambda: os.listdir(confinement.job_dir)),
-            lambda: _dies(confinement, "landlock", 13, lambda: os.listdir("/")),
+            lambda: _ends(only("landlock"), lambda: os.listdir(confinement.job_dir)),
+            lambda: _ends(only("landlock"), lambda: os.listdir("/"), error=13),
         ),
-        "seccomp": (
-            lambda: _dies(confinement, "seccomp", signal.SIGSYS, os.fork),
-            lambda: _dies(confinement, "seccomp", signal.SIGSYS, lambda: os.execv("/x", ["x"])),
-            lambda: _dies(confinement, "seccomp", signal.SIGSYS, _open_socket),
-            lambda: _dies(confinement, "seccomp", signal.SIGSYS, lambda: os.kill(1, 0)),
+        "seccomp": tuple(
+            lambda attack=attack: _ends(only("seccomp"), attack, by=signal.SIGSYS)  # type: ignore[misc]
+            for attack in (os.fork, _execute, _open_socket, lambda: os.kill(1, 0))
         ),
     }
     failures = {}
-    for layer in confinement.layers:
-        for probe in probes[layer]:
-            if reason := probe():
-                failures[layer] = str(reason)
-                break
+    for layer in probes:
+        reasons = [reason for probe in probes[layer] if (reason := probe())]
+        if reasons:
+            failures[layer] = reasons[0]
     return failures
 
 
-def _dies(
-    confinement: Confinement, layer: str, expected: int, operation: Callable[[], object]
+def _ends(
+    confinement: Confinement, operation: Callable[[], object], *, by: int = 0, error: int = 0
 ) -> str | None:
-    """Fork, put on one layer, try `operation`; say so unless it ended as `expected`.
-
-    `expected` is a signal, or the errno with which the operation must fail (0: it must work).
-    """
+    """Try `operation` in a confined child; say so unless it ends by that signal or errno."""
     child = os.fork()
     if child == 0:
-        outcome = 255
+        code = 255
         try:
-            confine(_only(confinement, layer))
-            outcome = 254
+            confine(confinement, RunLimits(output_bytes=_PROBE_BYTES))
+            code = 254
             operation()
-            outcome = 0
-        except OSError as error:
-            outcome = error.errno if outcome == 254 and error.errno else outcome
+            code = 0
+        except OSError as failure:
+            code = failure.errno if code == 254 and failure.errno else code
         finally:
-            os._exit(outcome)
+            os._exit(code)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    wanted = expected if expected in (0, 13) else -expected
-    if status == wanted:
-        return None
-    return f"a forbidden operation ended with {status}, not {wanted}"
-
-
-def _only(confinement: Confinement, layer: str) -> Confinement:
-    return Confinement(
-        job_dir=confinement.job_dir,
-        potentials_dir=confinement.potentials_dir,
-        memory_bytes=confinement.memory_bytes,
-        cpu_time_s=confinement.cpu_time_s,
-        output_bytes=_PROBE_BYTES,
-        owner=confinement.owner,
-        layers=(layer,),
-    )
+    wanted = -by if by else error
+    return None if status == wanted else f"an attack on it ended with {status}, not {wanted}"
 
 
 def _write_too_much() -> None:
     probe = os.open("probe", os.O_CREAT | os.O_WRONLY, 0o600)
     for _ in range(3):
         os.write(probe, bytes(_PROBE_BYTES))
+
+
+def _execute() -> None:
+    os.execv("/nonexistent", ["nonexistent"])
 
 
 def _open_socket() -> None:
@@ -160,10 +185,10 @@ def _open_socket() -> None:
 def _bare_process() -> str | None:
     """Return what this process holds that it should not: variables or descriptors."""
     for name in os.environ:
-        if name not in ALLOWED_VARIABLES and not name.startswith(ALLOWED_PREFIXES):
+        if name not in _ALLOWED_VARIABLES and not name.startswith(_ALLOWED_PREFIXES):
             return f"the environment holds {name}"
     held = [number for number in range(3, _MAX_DESCRIPTORS) if _is_open(number)]
-    return f"descriptors {held} are open" if len(held) > 1 else None  # one: the channel
+    return f"descriptors {held} are open" if len(held) > 2 else None  # the channel, the ruleset
 
 
 def _is_open(descriptor: int) -> bool:

@@ -19,6 +19,7 @@ _EPERM = 1
 _LOAD, _JUMP_EQUAL, _JUMP_AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
 _NUMBER_OFFSET, _ARCH_OFFSET, _FIRST_ARGUMENT_OFFSET = 0, 4, 16
 _X32_BIT = 0x40000000
+_OWN_PID = 0x5EC0_0000 + 4711  # stands for the child's process id until it is known
 
 # (x86-64, aarch64); -1 where the architecture has no such call
 _ALLOWED = {
@@ -107,6 +108,7 @@ _ALLOWED = {
     "membarrier": (324, 283),
     "statx": (332, 291),
     "rseq": (334, 293),
+    "close_range": (436, 436),
     "faccessat2": (439, 439),
 }
 _KILLED = {
@@ -157,18 +159,23 @@ _SECCOMP = (317, 277)
 _AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 
 
-def restrict() -> None:
-    """Put the filter on this process, for ever. Needs no_new_privs. Raises OSError."""
-    machine = platform_index()
-    program = bytearray(filter_program(os.getpid()))
-    instructions = ctypes.create_string_buffer(bytes(program), len(program))
-    header = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(instructions))
-    libc.syscall(
-        _SECCOMP[machine],
-        ctypes.c_uint(_SET_MODE_FILTER),
-        ctypes.c_uint(0),
-        ctypes.create_string_buffer(header, len(header)),
-    )
+class Filter:
+    """The filter, assembled once and put on each child. Raises OSError on other architectures."""
+
+    def __init__(self) -> None:
+        self._number = _SECCOMP[platform_index()]
+        program = filter_program(_OWN_PID)
+        self._instructions = ctypes.create_string_buffer(program, len(program))
+        self._own_pid = program.index(struct.pack("I", _OWN_PID))
+        address = ctypes.addressof(self._instructions)
+        self._header = ctypes.create_string_buffer(
+            struct.pack("HxxxxxxP", len(program) // 8, address)
+        )
+
+    def restrict(self) -> None:
+        """Put the filter on this process, for ever. Needs no_new_privs. Raises OSError."""
+        struct.pack_into("I", self._instructions, self._own_pid, os.getpid())
+        libc.syscall(self._number, ctypes.c_uint(_SET_MODE_FILTER), ctypes.c_uint(0), self._header)
 
 
 def platform_index() -> int:

@@ -2,7 +2,7 @@
 
 A slot is used by one thread at a time. It never forks the worker: the zygote is started by
 `subprocess`, which on Linux is vfork and exec. A zygote that dies, hangs or says something
-unexpected raises `SlotLost`; the slot is then closed and replaced, and its job runs elsewhere.
+unexpected raises `SlotLostError`; the slot is then closed and replaced, and its job runs elsewhere.
 """
 
 import contextlib
@@ -57,11 +57,11 @@ _GRACE_S = 15.0  # over the script's limit, before the zygote itself is given up
 _MAX_LOG_BYTES = 1 << 20
 
 
-class SlotLost(Exception):
+class SlotLostError(Exception):
     """The zygote is gone or not to be trusted any more; no script is to blame."""
 
 
-class RunCancelled(Exception):
+class RunCancelledError(Exception):
     """The caller gave up before the job began."""
 
 
@@ -85,7 +85,7 @@ class Slot:
         self._sending = threading.Lock()
         self._number = 0
         with theirs:
-            self._process = _start(theirs, os.path.join(self._folder, "job"), tuple(without))
+            self._process = _start(theirs, self._folder, tuple(without))
         try:
             self.hello = self._greet(allow_unsandboxed)
         except BaseException:
@@ -103,21 +103,21 @@ class Slot:
         return self._number
 
     def run(self, request: RunRequest, cancelled: threading.Event) -> Finished:
-        """Run one request to its end. Raises SlotLost, or RunCancelled before it began."""
+        """Run one request to its end. Raises SlotLostError; RunCancelledError before it began."""
         tag = f"mdx{secrets.token_hex(6)}"
         job = Job(script=request.script, files=request.files, potential=request.potential)
         attached = memory_file("job", msgspec.msgpack.encode(job))
         try:
             with self._sending:
                 if cancelled.is_set():
-                    raise RunCancelled
+                    raise RunCancelledError
                 self._number += 1
                 order = Order(number=self._number, limits=request.limits, tag=tag)
                 send(self._channel, order, [attached])
             self._channel.settimeout(request.limits.wall_time_s + _GRACE_S)
             report, descriptors = receive(self._channel, Report)
         except (OSError, EOFError, msgspec.DecodeError) as error:
-            raise SlotLost(f"zygote {self.pid}: {type(error).__name__}: {error}") from error
+            raise SlotLostError(f"zygote {self.pid}: {type(error).__name__}: {error}") from error
         finally:
             os.close(attached)
         try:
@@ -174,7 +174,7 @@ def _start(channel: socket.socket, scratch: str, without: tuple[str, ...]) -> su
 
 def _finished(report: Report, tag: str, descriptors: Sequence[int]) -> Finished:
     if len(descriptors) != 3:
-        raise SlotLost(f"a report came with {len(descriptors)} descriptors, not 3")
+        raise SlotLostError(f"a report came with {len(descriptors)} descriptors, not 3")
     record, log, outputs = descriptors
     content = read_tail(record, MAX_RECORD_BYTES + 1)
     return Finished(

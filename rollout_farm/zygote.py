@@ -50,12 +50,8 @@ class Zygote:
 
     channel: socket.socket
     lammps: Lammps
-    layers: tuple[str, ...]
-    own_root: bool  # /job is then a mount, made afresh for each script
-    owner: int | None  # the uid that children take, None to keep this one
-    job_dir: str
-    potentials: str
-    own_bytes: int  # address space before any script
+    confinement: sandbox.Confinement
+    own_root: bool  # the job folder is then a mount, made afresh for each script
 
 
 def main() -> None:
@@ -79,8 +75,8 @@ def main() -> None:
 def start(channel: socket.socket, settings: ZygoteSettings) -> tuple[Zygote, Hello]:
     """Prepare everything that scripts share; return it with what to tell the worker."""
     missing = dict.fromkeys(settings.without, "left out by request")
-    as_root = os.geteuid() == 0
-    potentials, job_dir = potentials_dir(), settings.scratch
+    owner = namespaces.NOBODY if os.geteuid() == 0 else None
+    potentials, jobs, job = potentials_dir(), settings.scratch, f"{settings.scratch}/now"
     load_library()
     own_bytes = _address_space() + _ROOM_FOR_MPI
     if "namespaces" not in missing and (reason := namespaces.why_not(potentials)):
@@ -88,26 +84,27 @@ def start(channel: socket.socket, settings: ZygoteSettings) -> tuple[Zygote, Hel
     own_root = "namespaces" not in missing
     if own_root:
         namespaces.enter(potentials)
-        potentials, job_dir = namespaces.POTENTIALS, namespaces.JOB
+        potentials, jobs, job = namespaces.POTENTIALS, namespaces.JOBS, namespaces.JOB
     os.environ["LAMMPS_POTENTIALS"] = potentials
     lammps = _open_lammps()
     _drop_shared_memory(own_root)
     os.closerange(3, settings.channel)  # MPI's, mapped by now
     os.closerange(settings.channel + 1, _MAX_DESCRIPTORS)
-    zygote = Zygote(
-        channel=channel,
-        lammps=lammps,
-        layers=tuple(layer for layer in sandbox.LAYERS if layer not in missing),
-        own_root=own_root,
-        owner=namespaces.NOBODY if own_root and as_root else None,
-        job_dir=job_dir,
+    confinement, failed = sandbox.prepare(
+        jobs_dir=jobs,
+        job_dir=job,
         potentials=potentials,
+        owner=owner if own_root else None,
         own_bytes=own_bytes,
     )
-    missing |= _prove(zygote)
-    layers = tuple(layer for layer in zygote.layers if layer not in missing)
+    missing = failed | missing
+    confinement = sandbox.without(confinement, missing)
+    zygote = Zygote(channel=channel, lammps=lammps, confinement=confinement, own_root=own_root)
+    missing = _prove(zygote) | missing
+    layers = tuple(layer for layer in sandbox.LAYERS if layer not in missing)
     hello = Hello(layers=layers, missing=missing, lammps_version=str(lammps.version()))
-    return dataclasses.replace(zygote, layers=layers), hello
+    confinement = sandbox.without(confinement, missing)
+    return dataclasses.replace(zygote, confinement=confinement), hello
 
 
 def serve(zygote: Zygote) -> None:
@@ -120,7 +117,7 @@ def serve(zygote: Zygote) -> None:
         record, log = memory_file("record"), memory_file("log")
         with _job_folder(zygote, order.limits):
             report = _run(zygote, order, (job, record, log))
-            outputs = memory_file("outputs", files.collect(zygote.job_dir, order.tag))
+            outputs = memory_file("outputs", files.collect(zygote.confinement.job_dir, order.tag))
         attached = (record, log, outputs)
         send(zygote.channel, report, attached)
         close_all((job, *attached))
@@ -134,8 +131,7 @@ def _run(zygote: Zygote, order: Order, descriptors: tuple[int, int, int]) -> Rep
     if child == 0:
         os.dup2(log, 1)
         os.dup2(log, 2)
-        os.close(zygote.channel.fileno())
-        run_child(zygote.lammps, _confinement(zygote, order.limits), job, record, order.tag)
+        run_child(zygote.lammps, zygote.confinement, order, job, record)
     deadline = started + order.limits.wall_time_s
     killed_for = _watch(zygote, order, child, deadline)
     _, status, usage = os.wait4(child, 0)
@@ -145,7 +141,7 @@ def _run(zygote: Zygote, order: Order, descriptors: tuple[int, int, int]) -> Rep
         exit_signal=max(0, -code),
         exit_code=max(0, code),
         killed_for=killed_for,
-        storage_full=zygote.own_root and files.is_full(zygote.job_dir),
+        storage_full=zygote.own_root and files.is_full(zygote.confinement.job_dir),
         wall_s=time.monotonic() - started,
         cpu_s=usage.ru_utime + usage.ru_stime,
     )
@@ -168,7 +164,9 @@ def _watch(zygote: Zygote, order: Order, child: int, deadline: float) -> str | N
                 return None
             if ready and _is_cancelled(zygote.channel, order.number):
                 return _kill(child, "cancelled")
-            if not zygote.own_root and files.exceeds(zygote.job_dir, order.limits.output_bytes):
+            if not zygote.own_root and files.exceeds(
+                zygote.confinement.job_dir, order.limits.output_bytes
+            ):
                 return _kill(child, "output_limit")
     except EOFError:
         _kill(child, "cancelled")
@@ -191,37 +189,28 @@ def _kill(child: int, reason: str) -> str:
 @contextlib.contextmanager
 def _job_folder(zygote: Zygote, limits: RunLimits) -> Iterator[None]:
     """Provide an empty job folder and leave nothing of it behind."""
+    folder = zygote.confinement.job_dir
     if zygote.own_root:
-        namespaces.mount_job(limits.output_bytes, zygote.owner or 0)
+        namespaces.mount_job(limits.output_bytes, zygote.confinement.owner or 0)
         try:
             yield
         finally:
             namespaces.unmount_job()
     else:
-        os.makedirs(zygote.job_dir, mode=0o700)
+        os.mkdir(folder, mode=0o700)
         try:
             yield
         finally:
-            shutil.rmtree(zygote.job_dir)
-
-
-def _confinement(zygote: Zygote, limits: RunLimits) -> sandbox.Confinement:
-    return sandbox.Confinement(
-        job_dir=zygote.job_dir,
-        potentials_dir=zygote.potentials,
-        memory_bytes=zygote.own_bytes + limits.memory_bytes,
-        cpu_time_s=limits.cpu_time_s,
-        output_bytes=limits.output_bytes,
-        owner=zygote.owner,
-        layers=zygote.layers,
-    )
+            shutil.rmtree(folder)
 
 
 def _prove(zygote: Zygote) -> dict[str, str]:
     """Return layer -> reason for each layer that the self-test finds wanting."""
-    limits = RunLimits()
-    with _job_folder(zygote, limits):
-        return dict(sandbox.self_test(_confinement(zygote, limits)))
+    failures = {}
+    if zygote.own_root and (reason := namespaces.self_test()):
+        failures["namespaces"] = reason
+    with _job_folder(zygote, RunLimits()):
+        return failures | sandbox.self_test(zygote.confinement)
 
 
 def _open_lammps() -> Lammps:
