@@ -15,12 +15,22 @@ import numpy as np
 from mdx.errors import ConfigError
 from trainers.policy_loss import GrpoBatch
 
+_FLOATS = (
+    "loss_mask",
+    "advantages",
+    "old_logprobs",
+    "reference_logprobs",
+    "replay_weights",
+    "error_mask",
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Segment:
     """One prompt with what followed it, and what each token of that counts for.
 
-    `advantage` applies to a sampled completion; `replay_weight` to a replayed success.
+    `advantage` applies to a sampled completion; `replay_weight` to a replayed success;
+    `error_span` is where in the prompt the error line stands, if it is to be predicted.
     """
 
     prompt: Sequence[int]
@@ -28,6 +38,7 @@ class Segment:
     old_logprobs: Sequence[float] = ()
     advantage: float = 0.0
     replay_weight: float = 0.0
+    error_span: tuple[int, int] = (0, 0)
 
     def __len__(self) -> int:
         return len(self.prompt) + len(self.completion)
@@ -77,8 +88,7 @@ def pack(segments: Sequence[Segment], shape: RowShape, *, pad_id: int) -> tuple[
         "segment_ids": np.zeros(size, np.int32),
         "positions": np.zeros(size, np.int32),
     }
-    names = ("loss_mask", "advantages", "old_logprobs", "reference_logprobs", "replay_weights")
-    floats: dict[str, Any] = {name: np.zeros(size, np.float32) for name in names}
+    floats: dict[str, Any] = {name: np.zeros(size, np.float32) for name in _FLOATS}
     for index, row in enumerate(rows):
         start = 0
         for number, segment in enumerate(row, start=1):
@@ -93,6 +103,8 @@ def pack(segments: Sequence[Segment], shape: RowShape, *, pad_id: int) -> tuple[
                 floats["loss_mask"][written] = 1.0
                 floats["advantages"][written] = segment.advantage
                 floats["old_logprobs"][written] = segment.old_logprobs
+            first, end = segment.error_span
+            floats["error_mask"][place[0], start + first : start + end] = 1.0
             start += len(segment)
     return GrpoBatch(**ints, **floats), _fill(rows, shape)
 

@@ -1,6 +1,6 @@
 """The loss of MD-GRPO, term by term, as sums that are divided by global token counts.
 
-    L = L_pg / N_pg + alpha L_sr / N_sr + beta L_kl / N_pg
+    L = L_pg / N_pg + alpha L_sr / N_sr + lambda L_env / N_env + beta L_kl / N_pg
 
 Each function here returns a *sum over tokens*; the caller divides by the number of tokens of the
 whole minibatch, over all microbatches and devices. So the loss of a minibatch is one mean over its
@@ -9,7 +9,7 @@ tokens, never a mean of means, however it is cut into microbatches.
 The log-probabilities of both sides are taken at the sampling temperature: the policy that wrote
 the tokens is the tempered one, and the ratio would not be 1 at theta = theta_old otherwise.
 
-Not covered: GSPO's sequence ratio, CISPO, and the prediction of the error line (L_env).
+Not covered: GSPO's sequence ratio and CISPO.
 
 Legend: B rows, T tokens of a row. Value [b, t] is about token [b, t] (`mdx.data.batch`).
 """
@@ -41,12 +41,13 @@ class PolicyLossConfig:
     clip_high: float = 0.28  # ... nor above 1 + clip_high (DAPO's "clip higher")
     kl_coef: float = 0.0  # beta; above 0 a reference policy is kept
     replay_coef: float = 0.0  # alpha of success replay
+    error_coef: float = 0.0  # lambda: predict the error line inside repair prompts
 
     def __post_init__(self) -> None:
         if not 0 < self.clip_low <= 1 or self.clip_high <= 0:
             raise ConfigError("loss.clip_low must lie in 0 .. 1 and loss.clip_high above 0")
-        if self.kl_coef < 0 or self.replay_coef < 0:
-            raise ConfigError("loss.kl_coef and loss.replay_coef must be 0 or more")
+        if min(self.kl_coef, self.replay_coef, self.error_coef) < 0:
+            raise ConfigError("loss.kl_coef, replay_coef and error_coef must be 0 or more")
 
 
 @jax.tree_util.register_dataclass
@@ -56,6 +57,7 @@ class GrpoBatch(PolicyBatch):
 
     reference_logprobs: Float[AnyArray, "B T"]  # float32; zeros where kl_coef is 0
     replay_weights: Float[AnyArray, "B T"]  # float32; above 0 on the scripts of replayed successes
+    error_mask: Float[AnyArray, "B T"]  # float32; 1 on the error line of a repair prompt
 
 
 def count_grpo_tokens(batch: GrpoBatch) -> Totals:
@@ -63,6 +65,7 @@ def count_grpo_tokens(batch: GrpoBatch) -> Totals:
     return {
         "targets": batch.loss_mask.sum(dtype=jnp.float32),
         "replay_targets": (batch.replay_weights > 0).sum(dtype=jnp.float32),
+        "error_targets": batch.error_mask.sum(dtype=jnp.float32),
         "tokens": (batch.segment_ids > 0).sum(dtype=jnp.float32),
     }
 
@@ -120,10 +123,15 @@ def _share(
         for name, value in sums.items()
     }
     if config.replay_coef:
-        replay = replay_sum(logprobs_BT, batch.replay_weights)
+        replay = weighted_nll_sum(logprobs_BT, batch.replay_weights)
         replay /= jnp.maximum(totals["replay_targets"], 1.0)
         loss += config.replay_coef * replay
         metrics["replay_loss"] = replay
+    if config.error_coef:
+        error = weighted_nll_sum(logprobs_BT, batch.error_mask)
+        error /= jnp.maximum(totals["error_targets"], 1.0)
+        loss += config.error_coef * error
+        metrics["error_loss"] = error
     return loss, lax.stop_gradient(metrics)
 
 
@@ -179,13 +187,13 @@ def kl_k3_sum(
     return jnp.sum(jnp.expm1(gap_BT) - gap_BT)
 
 
-def replay_sum(
+def weighted_nll_sum(
     logprobs_BT: Float[Array, "B T"], weights_BT: Float[Array, "B T"]
 ) -> Float[Array, ""]:
-    """Return the weighted negative log-likelihood of replayed successes, summed over tokens.
+    """Return the weighted negative log-likelihood, summed over tokens; weight 0 leaves one out.
 
-    `weights_BT` is the loss mask times the weight of the success; 0 leaves a token out. This term
-    is off-policy on purpose: it imitates verified scripts and claims nothing about a ratio.
+    The loss of success replay (loss mask times the weight of the success) and of the error line.
+    It is off-policy on purpose: it imitates what is verified and claims nothing about a ratio.
     """
     kept_BT = jnp.where(weights_BT > 0, logprobs_BT, 0.0)
     return -jnp.sum(weights_BT * kept_BT)

@@ -68,10 +68,10 @@ class PassRates:
         return {"tasks": dict(self.tasks), "families": dict(self.families)}
 
     @classmethod
-    def from_json(cls, state: dict[str, Any]) -> "PassRates":
+    def from_json(cls, state: dict[str, Any], *, retire_above: float = 0.9) -> "PassRates":
         """Rebuild what `to_json` described."""
-        counts = {
-            name: {key: (float(p), float(n)) for key, (p, n) in state[name].items()}
+        tasks, families = (
+            {key: (float(p), float(n)) for key, (p, n) in state[name].items()}
             for name in ("tasks", "families")
-        }
-        return cls(tasks=counts["tasks"], families=counts["families"])
+        )
+        return cls(tasks=tasks, families=families, retire_above=retire_above)

@@ -100,6 +100,16 @@ def test_short_segments_fill_rows_well():
     assert fill > 0.9
 
 
+def test_error_line_is_marked_inside_its_prompt_only():
+    segments = [
+        Segment(prompt=[1, 2, 3], completion=[4], old_logprobs=[0.0]),
+        Segment(prompt=[5, 6, 7, 8], completion=[9], old_logprobs=[0.0], error_span=(1, 3)),
+    ]
+    shape = row_shape(num_segments=2, max_segment=5, seq_len=10, microbatch_rows=1)
+    batch, _ = pack(segments, shape, pad_id=PAD)
+    assert batch.tokens[batch.error_mask > 0].tolist() == [6, 7]
+
+
 def test_nothing_to_train_on_gives_an_empty_batch_of_the_same_shape():
     shape = row_shape(num_segments=4, max_segment=8, seq_len=16, microbatch_rows=1)
     batch, fill = pack([], shape, pad_id=PAD)

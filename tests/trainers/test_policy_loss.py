@@ -19,7 +19,7 @@ from trainers.policy_loss import (
     kl_k3_sum,
     make_policy_loss,
     policy_gradient_sum,
-    replay_sum,
+    weighted_nll_sum,
 )
 
 NUM_TOKENS = 7
@@ -48,7 +48,8 @@ def random_batch(seed=1, rows=4, length=9, old_noise=0.3):
     mask = (rng.random(size) < 0.6).astype(np.float32)
     mask[:, 0] = 0
     replay = np.where(mask == 0, rng.random(size), 0.0).astype(np.float32)
-    replay[:, 0] = 0
+    error = ((mask == 0) & (rng.random(size) < 0.6)).astype(np.float32)
+    replay[:, 0] = error[:, 0] = 0
     batch = GrpoBatch(
         tokens=tokens,
         loss_mask=mask,
@@ -58,6 +59,9 @@ def random_batch(seed=1, rows=4, length=9, old_noise=0.3):
         old_logprobs=np.zeros(size, np.float32),
         reference_logprobs=rng.normal(-2, 0.3, size).astype(np.float32),
         replay_weights=replay,
+        error_mask=(rng.random(size) < 0.2)
+        * (mask == 0)
+        * (np.arange(length) > 0).astype(np.float32),
     )
     old = table_logprobs()(random_params(), batch)[0] + old_noise * rng.normal(size=size)
     return replace(batch, old_logprobs=np.asarray(old, np.float32))
@@ -82,7 +86,7 @@ def loss_and_gradient(params, batch, config, temperature=1.0, totals=None):
 
 def numpy_loss(table, batch, config):
     """Return the whole loss in float64, token by token, as MD_GRPO's formula reads."""
-    policy, kl, replay = [], [], []
+    policy, kl, replay, error = [], [], [], []
     for row in range(batch.tokens.shape[0]):
         for t in range(1, batch.tokens.shape[1]):
             logits = table[batch.tokens[row, t - 1]]
@@ -96,14 +100,17 @@ def numpy_loss(table, batch, config):
                 kl.append(np.exp(gap) - gap - 1)
             if batch.replay_weights[row, t]:
                 replay.append(-np.float64(batch.replay_weights[row, t]) * logp)
+            if batch.error_mask[row, t]:
+                error.append(-logp)
     return (
         np.mean(policy)
         + config.kl_coef * np.mean(kl)
         + config.replay_coef * np.sum(replay) / len(replay)
+        + config.error_coef * np.mean(error)
     )
 
 
-FULL = PolicyLossConfig(kl_coef=0.3, replay_coef=0.2)
+FULL = PolicyLossConfig(kl_coef=0.3, replay_coef=0.2, error_coef=0.4)
 
 
 def test_loss_agrees_with_numpy_in_float64():
@@ -217,6 +224,7 @@ def test_without_coefficients_references_and_replay_are_never_looked_at():
         batch,
         reference_logprobs=np.full_like(batch.reference_logprobs, np.nan),
         replay_weights=np.full_like(batch.replay_weights, np.nan),
+        error_mask=np.full_like(batch.error_mask, np.nan),
     )
     plain = loss_and_gradient(params, batch, PolicyLossConfig())
     other = loss_and_gradient(params, spoiled, PolicyLossConfig())
@@ -245,10 +253,10 @@ def test_kl_is_zero_at_the_reference_positive_elsewhere_and_unbiased():
 def test_replay_is_the_weighted_negative_log_likelihood():
     logprobs = jnp.asarray([[-1.0, -2.0, -3.0, jnp.nan]])
     weights = jnp.asarray([[0.5, 0.0, 1.0, 0.0]])
-    assert float(replay_sum(logprobs, weights)) == pytest.approx(3.5)
+    assert float(weighted_nll_sum(logprobs, weights)) == pytest.approx(3.5)
 
 
-@pytest.mark.parametrize("wrong", [{"clip_low": 0.0}, {"clip_high": -0.1}, {"kl_coef": -1.0}])
+@pytest.mark.parametrize("wrong", [{"clip_low": 0.0}, {"clip_high": -0.1}, {"error_coef": -1.0}])
 def test_impossible_coefficients_are_refused(wrong):
     with pytest.raises(ConfigError, match="loss"):
         PolicyLossConfig(**wrong)

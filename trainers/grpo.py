@@ -1,0 +1,282 @@
+"""MD-GRPO: the policy writes scripts, the farm runs them, and what really happened is the reward.
+
+One step, top to bottom (`_step`):
+
+1. choose prompts: tasks that are sometimes solved, and failures worth a repair, within a budget;
+2. sample groups; each script goes to the farm as its row ends, while others are written;
+3. refill, a bounded number of times, while too few groups have unequal rewards;
+4. remember: pass rates, failures to repair, successes to replay;
+5. update the policy on the groups that teach (`trainers.policy_loss` states the loss);
+6. write metrics and examples, and save everything in one atomic step.
+
+A step never fails because scripts failed, and nothing is scored because infrastructure failed.
+Not here: a judge, asynchronous updates, sampling on several hosts.
+
+    mdx-train grpo --config configs/tiny/grpo.yaml run_dir=runs/grpo init_from=runs/sft/export
+"""
+
+import os
+from dataclasses import dataclass, field
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from mdx.model.hf import load_hf, save_hf
+
+from mdx.data.tasks import load_tasks
+from mdx.errors import ConfigError, FarmError
+from mdx.lammps.run import RunLimits
+from mdx.model.config import ComputeConfig, ModelConfig
+from mdx.tasks.task import Task
+from mdx.tokenizer import Tokenizer
+from rollout_farm.client import Farm
+from trainers.checkpoint import CheckpointConfig, Checkpointer
+from trainers.hooks import MetricsWriter, ProgressDisplay, StopSignals
+from trainers.memory import Memory
+from trainers.optim import OptimConfig, make_optimizer
+from trainers.packing import row_shape
+from trainers.policy_loss import PolicyLossConfig
+from trainers.policy_update import PolicyUpdater, UpdateConfig, make_logprobs, make_updater
+from trainers.recycle import RecycleConfig
+from trainers.rollout_report import (
+    TrajectoryTable,
+    example_rows,
+    summarise_queue,
+    summarise_rollouts,
+)
+from trainers.rollouts import (
+    PhaseClock,
+    Rollout,
+    RolloutConfig,
+    Workshop,
+    first_prompt,
+    make_sample,
+    roll_out,
+)
+from trainers.run_dir import EXPORT, claim_run_dir, is_complete, mark_complete
+from trainers.state import TrainState, create_state
+
+MAX_STEPS_WITHOUT_REWARD = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class FarmConfig:
+    """Where scripts run, and the limits of one run."""
+
+    addresses: list[str] = field(default_factory=list)  # none: a worker of our own
+    num_slots: int | None = None  # of our own worker; None: one a core
+    wall_time_s: float = 5.0
+    memory_mb: int = 1024
+    log_bytes: int = 2048  # of each log's end
+
+    @property
+    def limits(self) -> RunLimits:
+        """The limits of one run."""
+        return RunLimits(
+            wall_time_s=self.wall_time_s,
+            cpu_time_s=self.wall_time_s,
+            memory_bytes=self.memory_mb << 20,
+            log_bytes=self.log_bytes,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class GrpoConfig:
+    """A run of MD-GRPO. `optim.num_steps` counts steps of rollouts and updates together."""
+
+    run_dir: str = "runs/grpo"
+    init_from: str = "runs/sft/export"  # a Hugging Face directory with its tokenizer
+    data_dir: str = "data"  # tasks: the training split of MD-CodeGen
+    seed: int = 0
+    num_examples: int = 16  # trajectories of each step that are kept to read
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    loss: PolicyLossConfig = field(default_factory=PolicyLossConfig)
+    update: UpdateConfig = field(default_factory=UpdateConfig)
+    recycle: RecycleConfig = field(default_factory=RecycleConfig)
+    optim: OptimConfig = field(default_factory=lambda: OptimConfig(num_steps=20, peak_lr=1e-4))
+    checkpoint: CheckpointConfig = field(default_factory=lambda: CheckpointConfig(save_every=5))
+    farm: FarmConfig = field(default_factory=FarmConfig)
+
+
+def run(config: GrpoConfig) -> str:
+    """Train from the newest checkpoint, or from `init_from`, to `optim.num_steps`, and export.
+
+    Returns `run_dir`. Raises UsageError or ConfigError for what cannot be run, FarmError when no
+    trajectory of three steps in a row could be scored, StoppedError after SIGTERM.
+    """
+    num_steps = config.optim.num_steps
+    if is_complete(config.run_dir, num_steps):
+        return config.run_dir
+    claim_run_dir(config.run_dir, config)
+    with Farm(config.farm.addresses, num_slots=config.farm.num_slots) as farm:
+        stage, state = _prepare(config, farm)
+        state = _train(stage, state)
+    export_dir = os.path.join(config.run_dir, EXPORT)
+    save_hf(state.params, stage.model, config.init_from, export_dir)
+    mark_complete(config.run_dir, num_steps)
+    return config.run_dir
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stage:
+    """What does not change during a run, and the memory, which does."""
+
+    config: GrpoConfig
+    model: ModelConfig
+    workshop: Workshop
+    updater: PolicyUpdater
+    memory: Memory
+
+
+def _prepare(config: GrpoConfig, farm: Farm) -> tuple[_Stage, TrainState]:
+    """Load the policy and the tasks; return the stage and the state before the first step."""
+    model, graphdef, params = load_hf(config.init_from)
+    tokenizer = Tokenizer.load(config.init_from)
+    rollout = config.rollout
+    tasks = _usable_tasks(config, tokenizer)
+    logprobs = make_logprobs(
+        graphdef, temperature=rollout.temperature, vocab_block=ComputeConfig().vocab_block
+    )
+    updater = make_updater(
+        config.update,
+        config.loss,
+        config.optim,
+        logprobs,
+        shape=row_shape(
+            num_segments=rollout.max_trajectories + config.recycle.replay_per_step,
+            max_segment=rollout.max_prompt_tokens + rollout.max_new_tokens,
+            seq_len=config.update.seq_len,
+            microbatch_rows=config.update.microbatch_rows,
+        ),
+        # The state is donated to the first update, so the reference is a copy.
+        reference=jax.tree.map(jnp.copy, params) if config.loss.kl_coef else None,
+        place=lambda batch: batch,
+        pad_id=tokenizer.pad_id,
+    )
+    stage = _Stage(
+        config=config,
+        model=model,
+        workshop=Workshop(
+            sample=make_sample(graphdef, rollout, eos_id=tokenizer.eos_id),
+            farm=farm,
+            tokenizer=tokenizer,
+            limits=config.farm.limits,
+        ),
+        updater=updater,
+        memory=Memory.blank(config.recycle, tasks, tokenizer, rollout.max_prompt_tokens),
+    )
+    return stage, create_state(params, make_optimizer(config.optim), jax.random.key(config.seed))
+
+
+def _train(stage: _Stage, state: TrainState) -> TrainState:
+    """Resume, step, record, save, until `optim.num_steps`."""
+    config = stage.config
+    with (
+        Checkpointer(config.run_dir, keep=config.checkpoint.keep) as checkpointer,
+        StopSignals() as signals,
+    ):
+        state, done = _resume(stage, state, checkpointer)
+        num_steps = config.optim.num_steps
+        with (
+            MetricsWriter(config.run_dir, done) as writer,
+            TrajectoryTable(config.run_dir, done) as table,
+            ProgressDisplay("grpo", done=done, num_steps=num_steps) as display,
+        ):
+            without_reward = 0
+            for step in range(done + 1, num_steps + 1):
+                state, rollouts, metrics = _step(stage, state, step)
+                writer.write(step, metrics)
+                table.write(step, example_rows(rollouts, config.num_examples))
+                display.update(step, metrics)
+                without_reward = 0 if any(r.rewards for r in rollouts) else without_reward + 1
+                _check_farm(without_reward)
+                stopping = signals.received is not None
+                if stopping or step == num_steps or config.checkpoint.is_due(step):
+                    writer.sync()
+                    table.sync()
+                    extra = {"step": step, "memory": stage.memory.to_json()}
+                    checkpointer.save(step, state, extra)
+                if stopping:
+                    checkpointer.wait()
+                    signals.stop(step)
+    return state
+
+
+def _step(
+    stage: _Stage, state: TrainState, step: int
+) -> tuple[TrainState, list[Rollout], dict[str, float]]:
+    """Roll out, remember, update; return the new state, the rollouts and the step's metrics."""
+    clock = PhaseClock()
+    version = step - 1
+    rollouts = _collect(stage, state, step, clock)
+    stage.memory.learn(rollouts, version)
+    replayed = stage.memory.replay() if stage.config.loss.replay_coef else []
+    rng = np.random.default_rng([stage.config.seed, step, 1])
+    state, learnt = stage.updater.update(state, rollouts, replayed, rng)
+    clock.lap("update")
+    seconds = {f"time/{phase}_s": spent for phase, spent in clock.seconds.items()}
+    metrics = {
+        **summarise_rollouts(rollouts, stage.config.rollout.num_prompts),
+        **learnt,
+        **summarise_queue(stage.memory.queue, version),
+        "num_replayed": len(replayed),
+        "num_successes": len(stage.memory.successes.kept),
+        **seconds,
+        "step_s": sum(seconds.values()),
+    }
+    return state, rollouts, metrics
+
+
+def _collect(stage: _Stage, state: TrainState, step: int, clock: PhaseClock) -> list[Rollout]:
+    """Return the rollouts of one step, refilled with first attempts while too few groups teach."""
+    config = stage.config.rollout
+    rng = np.random.default_rng([stage.config.seed, step, 0])
+    key = jax.random.fold_in(state.key, step)
+    rollouts: list[Rollout] = []
+    for round_number in range(config.max_refills + 1):
+        prompts = stage.memory.choose_prompts(
+            config.num_prompts, step - 1, rng, repairs=round_number == 0
+        )
+        clock.lap("other")
+        rollouts += roll_out(
+            state.params,
+            prompts,
+            jax.random.fold_in(key, round_number),
+            stage.workshop,
+            name=f"{step}.{round_number}",
+            clock=clock,
+        )
+        if sum(rollout.teaches for rollout in rollouts) >= config.refill_below * config.num_prompts:
+            break
+    return rollouts
+
+
+def _resume(stage: _Stage, state: TrainState, checkpointer: Checkpointer) -> tuple[TrainState, int]:
+    restored = checkpointer.restore_latest(state)
+    if restored is None:
+        return state, 0
+    state, extra = restored
+    stage.memory.load_json(extra["memory"])
+    return state, extra["step"]
+
+
+def _usable_tasks(config: GrpoConfig, tokenizer: Tokenizer) -> list[Task]:
+    """Return the training tasks whose prompts fit; raises ConfigError where those are too few."""
+    tasks = load_tasks(config.data_dir, "train")
+    limit = config.rollout.max_prompt_tokens
+    usable = [task for task in tasks if len(first_prompt(task, tokenizer).tokens) <= limit]
+    if len(usable) < config.rollout.num_prompts:
+        raise ConfigError(
+            f"rollout.num_prompts={config.rollout.num_prompts} needs as many tasks, but only "
+            f"{len(usable)} of the {len(tasks)} in {config.data_dir} have a prompt of at most "
+            f"rollout.max_prompt_tokens={limit} tokens"
+        )
+    return usable
+
+
+def _check_farm(steps_without_reward: int) -> None:
+    if steps_without_reward >= MAX_STEPS_WITHOUT_REWARD:
+        raise FarmError(
+            f"no trajectory of {steps_without_reward} steps could be scored: check the farm with "
+            "`mdx-farm status`; the same command goes on from the last checkpoint"
+        )

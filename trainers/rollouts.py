@@ -1,0 +1,317 @@
+"""Rollouts: prompts -> completions -> scripts -> runs on the farm -> scored groups.
+
+    prompts -> sample, row by row -> extract_script -> farm (while other rows are still written)
+            -> gather, in the order of the prompts
+
+* A completion without a script has a reward (0) and no run.
+* The same script for the same task runs once in a rollout, however often it was written.
+* Where the infrastructure fails, a trajectory has no reward and leaves its group: what a broken
+  worker did is never learnt as a bad script.
+
+The outcome depends on the parameters, the prompts and the key alone: not on the order in which
+runs end.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import jax
+
+from evals.sampling import to_completion
+from mdx.chat import END_OF_TURN, error_line, render_prompt, repair_messages, task_messages
+from mdx.errors import ConfigError, FarmError
+from mdx.lammps.run import Reward, RunLimits, RunRequest, RunResult
+from mdx.lammps.script import extract_script
+from mdx.model.decoder import GraphDef
+from mdx.model.sampler import sample_stream
+from mdx.rewards import passed, score
+from mdx.tasks.task import Task
+from mdx.tokenizer import Tokenizer
+from mdx.trajectory import Completion, Trajectory, TrajectoryGroup
+from trainers.recycle import Failure, Success
+
+_EQUAL_REWARDS = 1e-6  # groups whose rewards differ by less teach nothing
+
+
+@dataclass(frozen=True, kw_only=True)
+class RolloutConfig:
+    """How many prompts are sampled, how often, how long and how hot."""
+
+    num_prompts: int = 16  # a step, first attempts and repairs together
+    group_size: int = 8
+    refill_below: float = 0.25  # refill while fewer than this share of num_prompts groups teach
+    max_refills: int = 1  # a step at most, each of num_prompts
+    max_prompt_tokens: int = 256
+    max_new_tokens: int = 200
+    temperature: float = 1.0
+    num_slots: int = 32  # completions that are decoded at one time
+
+    def __post_init__(self) -> None:
+        checks = {
+            "num_prompts must be 1 or more": self.num_prompts >= 1,
+            "group_size must be 2 or more, since a group is its own baseline": self.group_size > 1,
+            "temperature must be above 0": self.temperature > 0,
+            "max_refills must be 0 or more": self.max_refills >= 0,
+        }
+        for claim, holds in checks.items():
+            if not holds:
+                raise ConfigError(f"rollout.{claim}")
+
+    @property
+    def max_trajectories(self) -> int:
+        """The most trajectories that one step can bring, refills included."""
+        return (1 + self.max_refills) * self.num_prompts * self.group_size
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompt:
+    """A task to try, or a failure of it to repair."""
+
+    task: Task
+    tokens: tuple[int, ...]
+    failure: Failure | None = None
+    error_span: tuple[int, int] = (0, 0)  # of the error line in `tokens`
+
+    @property
+    def depth(self) -> int:
+        """Repairs that led here: 0 for a first attempt."""
+        return self.failure.depth + 1 if self.failure else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollout:
+    """One prompt with the group of trajectories that was sampled for it."""
+
+    prompt: Prompt
+    group: TrajectoryGroup
+
+    @property
+    def rewards(self) -> list[float]:
+        """The rewards of the scored trajectories, in order."""
+        return [t.reward.total for t in self.group.scored if t.reward is not None]
+
+    @property
+    def passes(self) -> list[bool]:
+        """Which of the scored trajectories passed, in order."""
+        return [passed(t.reward) for t in self.group.scored if t.reward is not None]
+
+    @property
+    def teaches(self) -> bool:
+        """Whether the rewards differ, so that some advantage is not zero."""
+        rewards = self.rewards
+        return len(rewards) > 1 and max(rewards) - min(rewards) > _EQUAL_REWARDS
+
+
+class Sampled(Protocol):
+    """One completion as the sampler gives it (`mdx.model.sampler.SampledTokens`)."""
+
+    @property
+    def tokens(self) -> Sequence[int]: ...  # noqa: D102
+
+    @property
+    def logprobs(self) -> Sequence[float]: ...  # noqa: D102
+
+
+# (params, prompts' tokens, key) -> (prompt, sample, completion), in the order in which rows end
+SampleFn = Callable[[Any, Sequence[Sequence[int]], jax.Array], Iterator[tuple[int, int, Sampled]]]
+
+
+class Runner(Protocol):
+    """What is needed of a farm (`rollout_farm.client.Farm`)."""
+
+    def submit(self, request: RunRequest) -> Future[RunResult]:
+        """Run a script; the future raises FarmError where the infrastructure failed."""
+        ...
+
+
+@dataclass(kw_only=True)
+class PhaseClock:
+    """Seconds of wall time by phase: what was spent where in one step."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    _last: float = field(default_factory=time.perf_counter)
+
+    def lap(self, phase: str) -> None:
+        """Charge the time since the last lap to `phase`."""
+        now = time.perf_counter()
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + now - self._last
+        self._last = now
+
+
+def make_sample(graphdef: GraphDef, config: RolloutConfig, *, eos_id: int) -> SampleFn:
+    """Return what samples `group_size` completions for each of the prompts."""
+
+    def sample(
+        params: Any, prompts: Sequence[Sequence[int]], key: jax.Array
+    ) -> Iterator[tuple[int, int, Sampled]]:
+        return sample_stream(
+            graphdef,
+            params,
+            prompts,
+            num_samples=config.group_size,
+            max_new_tokens=config.max_new_tokens,
+            temperature=config.temperature,
+            top_p=1.0,  # a cut would make the sampled distribution another than the loss's
+            eos_ids=(eos_id,),
+            key=key,
+            num_slots=config.num_slots,
+        )
+
+    return sample
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workshop:
+    """What rollouts need besides prompts and parameters: how to sample and where to run."""
+
+    sample: SampleFn
+    farm: Runner
+    tokenizer: Tokenizer
+    limits: RunLimits
+
+
+def first_prompt(task: Task, tokenizer: Tokenizer) -> Prompt:
+    """Return the prompt of a first attempt at `task`."""
+    tokens = tokenizer.encode(render_prompt(task_messages(task)))
+    return Prompt(task=task, tokens=tuple(tokens))
+
+
+def repair_prompt(failure: Failure, task: Task, tokenizer: Tokenizer) -> Prompt:
+    """Return the prompt that shows `failure`, a failed attempt at `task`, and asks for a repair."""
+    text = render_prompt(repair_messages(task, failure.script, failure.error))
+    tokens = tokenizer.encode(text)
+    line_start = text.rindex(error_line(failure.error))
+    after = text[line_start:].index(END_OF_TURN) + line_start
+    # A special token never merges with its neighbours, so the end of the line is exact.
+    span = (
+        len(tokenizer.encode(text[:line_start])),
+        len(tokens) - len(tokenizer.encode(text[after:])),
+    )
+    return Prompt(task=task, tokens=tuple(tokens), failure=failure, error_span=span)
+
+
+def roll_out(
+    params: Any,
+    prompts: Sequence[Prompt],
+    key: jax.Array,
+    workshop: Workshop,
+    *,
+    name: str,
+    clock: PhaseClock,
+) -> list[Rollout]:
+    """Sample for every prompt, run and score what came out, and return one rollout a prompt.
+
+    A script is on its way to the farm as soon as its row ends. `name` begins the ids of the
+    trajectories. Never raises for a failed script or a lost run.
+    """
+    pending: list[dict[int, _Pending]] = [{} for _ in prompts]
+    futures: dict[tuple[str, str], Future[RunResult]] = {}
+    stream = workshop.sample(params, [prompt.tokens for prompt in prompts], key)
+    for number, index, sampled in stream:
+        pending[number][index] = _submit(prompts[number].task, sampled, workshop, futures)
+    clock.lap("sampling")
+    rollouts = [
+        Rollout(prompt=prompt, group=_gather(f"{name}.{number}", prompt, pending[number]))
+        for number, prompt in enumerate(prompts)
+    ]
+    clock.lap("farm")
+    return rollouts
+
+
+def find_failures(rollouts: Sequence[Rollout], version: int) -> list[Failure]:
+    """Return the scored trajectories that have a script and did not pass, as failures to repair."""
+    return [
+        Failure(
+            trajectory_id=trajectory.id,
+            task_id=rollout.prompt.task.id,
+            script=trajectory.script,
+            error=describe_failure(trajectory.result, trajectory.reward),
+            depth=rollout.prompt.depth,
+            version=version,
+        )
+        for rollout in rollouts
+        for trajectory in rollout.group.scored
+        if trajectory.script is not None
+        and trajectory.reward is not None
+        and not passed(trajectory.reward)
+    ]
+
+
+def find_successes(rollouts: Sequence[Rollout], version: int) -> list[Success]:
+    """Return the scripts that passed all checks in a real run, repaired ones included."""
+    return [
+        Success(task_id=rollout.prompt.task.id, script=trajectory.script, version=version)
+        for rollout in rollouts
+        for trajectory in rollout.group.scored
+        if trajectory.script is not None
+        and trajectory.reward is not None
+        and passed(trajectory.reward)
+    ]
+
+
+def describe_failure(result: RunResult | None, reward: Reward) -> str:
+    """Say what a repair prompt says of a failed run, in the words that the agent uses too."""
+    if result is not None and result.error:
+        return result.error
+    if reward.flags:
+        return f"the run is not what was asked for: {', '.join(reward.flags)}"
+    low = [name for name, value in reward.components.items() if value < 1.0]
+    return f"the run is not what was asked for: {', '.join(low) or 'too low a reward'}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Pending:
+    """A completion whose run may not have ended yet."""
+
+    completion: Completion
+    script: str | None
+    future: Future[RunResult] | None
+
+
+def _submit(
+    task: Task,
+    sampled: Sampled,
+    workshop: Workshop,
+    futures: dict[tuple[str, str], Future[RunResult]],
+) -> _Pending:
+    completion = to_completion(workshop.tokenizer, sampled.tokens, sampled.logprobs)
+    script = extract_script(completion.text)
+    if script is None:
+        return _Pending(completion=completion, script=None, future=None)
+    future = futures.get((task.id, script))
+    if future is None:
+        request = RunRequest(script=script, files=task.files, limits=workshop.limits, task=task)
+        future = futures[task.id, script] = workshop.farm.submit(request)
+    return _Pending(completion=completion, script=script, future=future)
+
+
+def _gather(name: str, prompt: Prompt, group: Mapping[int, _Pending]) -> TrajectoryGroup:
+    trajectories = []
+    for number, pending in sorted(group.items()):
+        result, reward = _outcome(prompt.task, pending)
+        trajectories.append(
+            Trajectory(
+                id=f"{name}.{number}",
+                task=prompt.task,
+                prompt_tokens=prompt.tokens,
+                completion=pending.completion,
+                script=pending.script,
+                result=result,
+                reward=reward,
+                parent=prompt.failure.trajectory_id if prompt.failure else None,
+            )
+        )
+    return TrajectoryGroup(trajectories=tuple(trajectories))
+
+
+def _outcome(task: Task, pending: _Pending) -> tuple[RunResult | None, Reward | None]:
+    if pending.future is None:
+        return None, score(task, None, None)
+    try:
+        result = pending.future.result()
+    except FarmError:  # the infrastructure's fault: no result and no reward
+        return None, None
+    return result, result.reward or score(task, pending.script, result)
