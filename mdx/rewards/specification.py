@@ -7,6 +7,7 @@ from mdx.rewards.facts import Facts, is_run, relative_mark
 from mdx.tasks.task import Check, CheckKind
 
 ENERGY_TOLERANCE = 1e-6  # per atom, of the same configuration with the requested potential
+_STRAIN_ENERGY = 2.0  # bound on stress times volume, in units of the potential energy
 _THERMOSTATS = ("langevin", "temp/csvr", "temp/csld", "temp/berendsen", "gjf")
 _RESCALING = ("temp/rescale",)  # no canonical ensemble
 _UNCOVERED = 0.1  # share of the atoms that an integrator may leave out (walls, clamps)
@@ -18,12 +19,12 @@ def units(facts: Facts, check: Check) -> float:
 
 
 def potential(facts: Facts, check: Check) -> float:
-    """Mark whether the requested potential gives the script's own energy to the final configuration.
+    """Mark whether the requested potential gives the script's energy to the final configuration.
 
     The pair style must also have been the same in the production run.
     """
     difference = energy_difference(facts)
-    if difference is None or difference > ENERGY_TOLERANCE:
+    if difference is None or difference > _energy_tolerance(facts):
         return 0.0
     last = facts.runs[-1]
     return float(facts.production is None or facts.production.pair_style == last.pair_style)
@@ -35,6 +36,19 @@ def energy_difference(facts: Facts) -> float | None:
     if final is None or final.requested_potential_energy is None or own is None:
         return None
     return abs(own - final.requested_potential_energy) / max(1, final.num_atoms)
+
+
+def _energy_tolerance(facts: Facts) -> float:
+    """Allow for `fix deform`, which changes the box after the last step's energy is known."""
+    run = facts.runs[-1]
+    if not any(fix.style.startswith("deform") for fix in run.fixes):
+        return ENERGY_TOLERANCE
+    strain = 0.0
+    for name in ("lx", "ly", "lz"):
+        lengths = [length for length in run.series.get(name, ())[-2:] if length]
+        strain += abs(lengths[-1] / lengths[0] - 1) if lengths else 0.0
+    per_atom = abs(facts.script_energy or 0.0) / max(1, facts.num_atoms)
+    return ENERGY_TOLERANCE + _STRAIN_ENERGY * per_atom * strain
 
 
 def num_atoms(facts: Facts, check: Check) -> float:

@@ -81,7 +81,7 @@ _MIN_ARGUMENTS = {
     "include": 1,
     "print": 1,
 }
-_FIX_ARGUMENTS = {"nvt": 8, "npt": 8, "nve": 3, "langevin": 7, "setforce": 6, "ave/time": 7}
+_FIX_ARGUMENTS = {"nvt": 7, "npt": 7, "nve": 3, "langevin": 7, "setforce": 6, "ave/time": 7}
 _MAX_ARGUMENTS = {
     "run": 20,
     "minimize": 4,
