@@ -51,6 +51,7 @@ def sample(
     top_p: float = 1.0,
     num_slots: int = 32,
     prompt_indices: Sequence[int] | None = None,
+    min_prompt_bucket: int = 0,
 ) -> list[list[SampledTokens]]:
     """Return `num_samples` completions of each prompt, as [prompt][sample].
 
@@ -59,6 +60,8 @@ def sample(
         is the efficient case.
     prompt_indices: the prompts' places in a larger list that is sampled in parts; their
         completions are then those of sampling it whole.
+    min_prompt_bucket: prompts are filled up to at least this length, so that calls whose prompts
+        differ in length share one compilation.
 
     Raises UsageError for an empty prompt, or one that leaves no room in the model's context.
     """
@@ -75,6 +78,7 @@ def sample(
         top_p=top_p,
         num_slots=num_slots,
         prompt_indices=prompt_indices,
+        min_prompt_bucket=min_prompt_bucket,
     )
     for prompt, index, completion in stream:
         results[prompt][index] = completion
@@ -94,13 +98,14 @@ def sample_stream(
     top_p: float = 1.0,
     num_slots: int = 32,
     prompt_indices: Sequence[int] | None = None,
+    min_prompt_bucket: int = 0,
 ) -> Iterator[tuple[int, int, SampledTokens]]:
     """Yield (prompt, sample, completion) as rows end; arguments and errors as for `sample`."""
     model = nnx.merge(graphdef, params)
     config: ModelConfig = model.config
     _check(config, prompts, max_new_tokens, num_samples, eos_ids)
     indices = np.asarray(range(len(prompts)) if prompt_indices is None else prompt_indices)
-    length = _bucket(max((len(prompt) for prompt in prompts), default=1), 32)
+    length = _bucket(max(min_prompt_bucket, *map(len, prompts), 1), 32)
     most = _max_prompts(config, length, jnp.dtype(model.compute.dtype).itemsize)
     settings = Settings(
         temperature=np.float32(temperature),
