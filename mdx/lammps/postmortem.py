@@ -19,6 +19,9 @@ from mdx.lammps.library import Box, LammpsError, LammpsLibrary
 from mdx.lammps.run import FinalState
 from mdx.tasks.task import Potential
 
+_MAX_ATOMS_NSQ = 1000
+_SKINS = {"metal": 2.0, "real": 2.0, "lj": 0.3}  # LAMMPS's defaults
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Configuration:
@@ -108,7 +111,7 @@ def _rebuild(lammps: LammpsLibrary, configuration: _Configuration) -> None:
     """Build the configuration in a cleared LAMMPS; raises LammpsError, also for atoms lost."""
     box = configuration.box
     lengths = " ".join(f"{a:.17g} {b:.17g}" for a, b in zip(box.low, box.high, strict=True))
-    tilted = any(box.tilt)
+    tilted, skin = any(box.tilt), _SKINS.get(configuration.units)
     shape = f"prism {lengths} " + " ".join(f"{t:.17g}" for t in box.tilt) if tilted else None
     commands = [
         "clear",
@@ -120,6 +123,8 @@ def _rebuild(lammps: LammpsLibrary, configuration: _Configuration) -> None:
         f"region whole {shape or 'block ' + lengths} units box",
         f"create_box {configuration.num_types} whole",
         "mass * 1.0",
+        # binned lists miss pairs of some perfect lattices that end on a bin's border
+        *([f"neighbor {skin} nsq"] if skin and len(configuration.types) <= _MAX_ATOMS_NSQ else []),
         "thermo_style one",
         "thermo_modify norm no",
     ]
