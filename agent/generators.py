@@ -39,7 +39,7 @@ class Generator(Protocol):
 class LocalGenerator:
     """An exported Hugging Face directory, sampled in this process.
 
-    Prompts are padded to one of few lengths by the sampler, so a repair compiles at most once.
+    The sampler pads prompts to few lengths, so a repair prompt compiles at most once more.
     """
 
     def __init__(
@@ -49,55 +49,61 @@ class LocalGenerator:
         temperature: float = 0.7,
         top_p: float = 1.0,
         max_new_tokens: int = 256,
-        max_prompt_tokens: int = 512,
     ):
-        if not (Path(model_dir) / "config.json").is_file():
+        """Read the tokenizer; the weights wait until they are needed.
+
+        Raises UsageError where `model_dir` is no Hugging Face directory.
+        """
+        config_file = Path(model_dir) / "config.json"
+        if not config_file.is_file():
             raise UsageError(
-                f"--model needs a Hugging Face directory, but there is no {model_dir}/config.json; "
+                f"--model needs a Hugging Face directory, but there is no {config_file}; "
                 "training stages write one to <run_dir>/export"
             )
         from mdx.tokenizer import Tokenizer
 
         self._model_dir = model_dir
         self._tokenizer = Tokenizer.load(model_dir)
-        self._max_prompt_tokens = max_prompt_tokens
+        context = json.loads(config_file.read_text(encoding="utf-8"))["max_position_embeddings"]
+        self._max_prompt_tokens = context - max_new_tokens
         self._max_new_tokens = max_new_tokens
         self._temperature = temperature
         self._top_p = top_p
         self._model: tuple[Any, Any] | None = None  # graphdef, params
 
     def fits(self, messages: Sequence[Message]) -> bool:
-        """Say whether the prompt has at most `max_prompt_tokens` tokens."""
-        return len(self._tokenizer.encode(render_prompt(messages))) <= self._max_prompt_tokens
+        """Say whether the prompt leaves room for an answer in the model's context."""
+        return len(self._encode(messages)) <= self._max_prompt_tokens
 
     def generate(self, messages: Sequence[Message], *, num_candidates: int, seed: int) -> list[str]:
         """Sample answers; raises UsageError for a prompt that does not fit."""
         import jax
+        from mdx.model.hf import load_hf
 
-        from mdx.model import hf, sampler
+        from mdx.model.sampler import sample
 
-        prompt = self._tokenizer.encode(render_prompt(messages))
-        if len(prompt) > self._max_prompt_tokens:
+        if not self.fits(messages):
             raise UsageError(
-                f"the request has {len(prompt)} tokens, but this model reads at most "
-                f"{self._max_prompt_tokens}: say it in fewer words"
+                f"the request has {len(self._encode(messages))} tokens, but this model reads at "
+                f"most {self._max_prompt_tokens}: say it in fewer words"
             )
         if self._model is None:
-            self._model = hf.load_hf(self._model_dir)[1:]
-        graphdef, params = self._model
-        (group,) = sampler.sample(
-            graphdef,
-            params,
-            [prompt],
+            self._model = load_hf(self._model_dir)[1:]
+        (group,) = sample(
+            *self._model,
+            [self._encode(messages)],
             num_samples=num_candidates,
             max_new_tokens=self._max_new_tokens,
-            temperature=self._temperature,
-            top_p=self._top_p,
             eos_ids=(self._tokenizer.eos_id,),
             key=jax.random.key(seed),
+            temperature=self._temperature,
+            top_p=self._top_p,
             num_slots=num_candidates,
         )
         return [self._tokenizer.decode(sampled.tokens) for sampled in group]
+
+    def _encode(self, messages: Sequence[Message]) -> list[int]:
+        return self._tokenizer.encode(render_prompt(messages))
 
 
 class EndpointGenerator:

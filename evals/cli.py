@@ -30,7 +30,6 @@ def main() -> None:
 @click.option("--temperature", default=0.7, show_default=True, help="0 is greedy.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--max-new-tokens", default=256, show_default=True)
-@click.option("--max-prompt-tokens", default=128, show_default=True)
 @click.option("--farm", "farm_address", help="host:port; without it a worker is started here.")
 @click.option("--out", "out_dir", required=True, help="Folder for the report.")
 def codegen(
@@ -42,22 +41,19 @@ def codegen(
     temperature: float,
     seed: int,
     max_new_tokens: int,
-    max_prompt_tokens: int,
     farm_address: str | None,
     out_dir: str,
 ) -> None:
     """Let a model write scripts for held-out tasks, run them all, write a report."""
-    from rollout_farm.client import Farm
-
     from evals.codegen import check_model_dir, evaluate_codegen
     from evals.report import CodegenConfig, render_markdown
+    from rollout_farm.client import Farm
 
     config = CodegenConfig(
         num_samples=num_samples,
         temperature=temperature,
         seed=seed,
         max_new_tokens=max_new_tokens,
-        max_prompt_tokens=max_prompt_tokens,
     )
     check_model_dir(model_dir)
     tasks = select_tasks(data_dir, split, num_tasks)
@@ -82,7 +78,6 @@ def compare(first: str, second: str) -> None:
 def select_tasks(data_dir: str, split: str, num_tasks: int) -> "Sequence[Task]":
     """Return the first `num_tasks` tasks of the split (0: all); raises UsageError for none."""
     from mdx.data.tasks import load_tasks
-
     from mdx.errors import UsageError
 
     tasks = load_tasks(data_dir, split)

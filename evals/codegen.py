@@ -16,14 +16,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from mdx.lammps.script import extract_script
-
 from evals.report import REPORT_FILE, CodegenConfig, CodegenReport, read_report, write_report
 from evals.sampling import Sample, sample_tasks
 from evals.scoring import count_failures, estimate_metrics, score_families, score_tasks
 from evals.statistics import Estimate
 from mdx.errors import FarmError, UsageError
 from mdx.lammps.run import RunLimits, RunRequest, RunResult, to_json
+from mdx.lammps.script import extract_script
 from mdx.rewards import score
 from mdx.tasks.task import Task
 from mdx.trajectory import Trajectory
@@ -73,7 +72,7 @@ def run_samples(
     *,
     on_done: Callable[[], None] = lambda: None,
 ) -> list[Trajectory]:
-    """Run each sample's script as soon as it is there; return the trajectories in order.
+    """Run each sample's script as soon as it is there; return the trajectories by task and index.
 
     A trajectory that the infrastructure lost has no reward. Raises FarmError if that befell all
     that were sent, since then there is no farm.
@@ -87,6 +86,7 @@ def run_samples(
         else:
             on_done()
         sent.append((sample, script, future))
+    sent.sort(key=lambda entry: (entry[0].task_index, entry[0].sample_index))
     trajectories = [_trajectory(*entry) for entry in sent]
     _refuse_if_all_lost(trajectories)
     return trajectories
@@ -171,7 +171,7 @@ def _trajectory(sample: Sample, script: str | None, future: Future[RunResult] | 
             reward = result.reward or score(sample.task, script, result)
             result = replace(result, log=result.log[-_KEPT_LOG_CHARACTERS:])
     return Trajectory(
-        id=f"{sample.task.id}/{sample.index}",
+        id=f"{sample.task.id}/{sample.sample_index}",
         task=sample.task,
         prompt_tokens=sample.prompt_tokens,
         completion=sample.completion,

@@ -31,15 +31,14 @@ _MAX_FAILURES_SHOWN = 15
 
 @dataclass(frozen=True, kw_only=True)
 class CodegenConfig:
-    """How to sample and run. `prompts_per_call` shapes the compiled sampler, not the result."""
+    """How to sample and run. `num_slots` is a matter of speed and memory, not of the result."""
 
     num_samples: int = 3
     temperature: float = 0.7
     top_p: float = 1.0
     seed: int = 0
     max_new_tokens: int = 256
-    max_prompt_tokens: int = 128  # longer prompts are refused: one bucket serves all stages
-    prompts_per_call: int = 32
+    num_slots: int = 64  # completions that are written at one time
     wall_time_s: float = 10.0  # limit of one run on the farm
 
 

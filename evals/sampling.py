@@ -1,9 +1,8 @@
 """Draw scripts for tasks from an exported model.
 
-Every call of the sampler has the same shape (`prompts_per_call` prompts of at most
-`max_prompt_tokens` tokens), so one compilation serves all models of one architecture in a
-process: the quickstart evaluates four stages and compiles once. JAX is imported when the first
-sample is asked for.
+All prompts go to the sampler in one call, whose shapes depend on the tasks and the configuration
+alone: models of one architecture and tokenizer share one compilation, so the quickstart evaluates
+four stages and compiles once. JAX is imported when the first sample is asked for.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,7 +10,6 @@ from dataclasses import dataclass
 
 from evals.report import CodegenConfig
 from mdx.chat import render_prompt, task_messages
-from mdx.errors import UsageError
 from mdx.tasks.task import Task
 from mdx.tokenizer import Tokenizer
 from mdx.trajectory import Completion, StopReason
@@ -19,64 +17,48 @@ from mdx.trajectory import Completion, StopReason
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One completion for one task."""
+    """One completion for one task. Samples come in any order; the two indices restore it."""
 
     task: Task
-    index: int  # of the samples of this task
+    task_index: int
+    sample_index: int
     prompt_tokens: tuple[int, ...]
     completion: Completion
 
 
 def sample_tasks(model_dir: str, tasks: Sequence[Task], config: CodegenConfig) -> Iterator[Sample]:
-    """Yield `num_samples` completions for each task, in the order of the tasks.
+    """Yield `num_samples` completions for each task, each as soon as it is written.
 
-    Raises UsageError for a prompt of more than `max_prompt_tokens` tokens.
+    Raises UsageError for a prompt that does not fit into the model's context.
     """
     import jax
     from mdx.model.hf import load_hf
 
-    from mdx.model import sampler
+    from mdx.model.sampler import sample_stream
 
     tokenizer = Tokenizer.load(model_dir)
-    _, graphdef, params = load_hf(model_dir)
-    prompts = encode_prompts(tokenizer, tasks, config.max_prompt_tokens)
-    key = jax.random.key(config.seed)
-    for start in range(0, len(tasks), config.prompts_per_call):
-        chunk = slice(start, start + config.prompts_per_call)
-        groups = sampler.sample(
-            graphdef,
-            params,
-            prompts[chunk],
-            num_samples=config.num_samples,
-            max_new_tokens=config.max_new_tokens,
-            temperature=config.temperature,
-            top_p=config.top_p,
-            eos_ids=(tokenizer.eos_id,),
-            key=jax.random.fold_in(key, start),
-            num_slots=config.prompts_per_call * config.num_samples,
-        )
-        for task, prompt, group in zip(tasks[chunk], prompts[chunk], groups, strict=True):
-            for index, sampled in enumerate(group):
-                yield Sample(
-                    task=task,
-                    index=index,
-                    prompt_tokens=tuple(prompt),
-                    completion=to_completion(tokenizer, sampled.tokens, sampled.logprobs),
-                )
-
-
-def encode_prompts(
-    tokenizer: Tokenizer, tasks: Sequence[Task], max_prompt_tokens: int
-) -> list[list[int]]:
-    """Return the tokens of each task's prompt; raises UsageError for one that is too long."""
     prompts = tokenizer.encode_batch([render_prompt(task_messages(task)) for task in tasks])
-    for task, prompt in zip(tasks, prompts, strict=True):
-        if len(prompt) > max_prompt_tokens:
-            raise UsageError(
-                f"the prompt of task {task.id} has {len(prompt)} tokens, more than the "
-                f"{max_prompt_tokens} allowed: raise --max-prompt-tokens"
-            )
-    return prompts
+    _, graphdef, params = load_hf(model_dir)
+    stream = sample_stream(
+        graphdef,
+        params,
+        prompts,
+        num_samples=config.num_samples,
+        max_new_tokens=config.max_new_tokens,
+        eos_ids=(tokenizer.eos_id,),
+        key=jax.random.key(config.seed),
+        temperature=config.temperature,
+        top_p=config.top_p,
+        num_slots=config.num_slots,
+    )
+    for task_index, sample_index, sampled in stream:
+        yield Sample(
+            task=tasks[task_index],
+            task_index=task_index,
+            sample_index=sample_index,
+            prompt_tokens=tuple(prompts[task_index]),
+            completion=to_completion(tokenizer, sampled.tokens, sampled.logprobs),
+        )
 
 
 def to_completion(
@@ -85,8 +67,8 @@ def to_completion(
     """Return sampled tokens as a completion; `text` is without the end-of-turn token."""
     ended = len(tokens) > 0 and tokens[-1] == tokenizer.eos_id
     return Completion(
-        tokens=tuple(int(token) for token in tokens),
-        logprobs=tuple(float(logprob) for logprob in logprobs),
+        tokens=tuple(tokens),
+        logprobs=tuple(logprobs),
         text=tokenizer.decode(tokens),
         stop_reason=StopReason.EOS if ended else StopReason.LENGTH,
     )

@@ -7,7 +7,7 @@ from threading import Thread
 
 import pytest
 
-from agent.generators import EndpointGenerator, ReplayGenerator
+from agent.generators import EndpointGenerator, LocalGenerator, ReplayGenerator
 from mdx.errors import MdxError, UsageError
 
 MESSAGES = [{"role": "user", "content": "Relax copper."}]
@@ -117,3 +117,22 @@ def test_replay_plays_each_answer_once_and_says_when_they_are_used_up() -> None:
     assert generator.generate(MESSAGES, num_candidates=1, seed=0) == ["c"]
     with pytest.raises(UsageError, match="used up"):
         generator.generate(MESSAGES, num_candidates=1, seed=0)
+
+
+def test_local_model_answers_by_its_seed_and_differs_between_candidates(tiny_model: str) -> None:
+    generator = LocalGenerator(tiny_model, temperature=1.0, max_new_tokens=16)
+    first = generator.generate(MESSAGES, num_candidates=3, seed=1)
+
+    assert len(set(first)) == 3
+    assert generator.generate(MESSAGES, num_candidates=3, seed=1) == first
+    assert generator.generate(MESSAGES, num_candidates=3, seed=2) != first
+
+
+def test_request_longer_than_the_context_is_refused_with_its_length(tiny_model: str) -> None:
+    generator = LocalGenerator(tiny_model, max_new_tokens=16)
+    long_request = [{"role": "user", "content": "copper " * 500}]
+
+    assert generator.fits(MESSAGES)
+    assert not generator.fits(long_request)
+    with pytest.raises(UsageError, match=r"reads at most 496: say it in fewer words"):
+        generator.generate(long_request, num_candidates=1, seed=0)

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from rollout_farm.client import Farm
 
 from agent import solve
 from agent.evaluation import NO_SCRIPT, SANITY_CHECKS, free_text_task
@@ -14,6 +13,7 @@ from mdx.chat import repair_messages, script_reply, task_messages
 from mdx.errors import UsageError
 from mdx.lammps.run import RunResult, RunStatus, from_json
 from mdx.tasks.task import Check, CheckKind, Task
+from rollout_farm.client import Farm
 
 REQUEST = "Simulate 108 Lennard-Jones atoms at constant energy for 50 steps."
 SCRIPT = """units lj

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterator
 
 import pytest
-from rollout_farm.client import Farm
 
 from mdx.lammps.run import Reward, RunResult, RunStatus
 from mdx.tasks.task import Check, CheckKind, Task
 from mdx.trajectory import Completion, StopReason, Trajectory
+from rollout_farm.client import Farm
 
 COMPLETION = Completion(tokens=(7,), logprobs=(-0.5,), text="", stop_reason=StopReason.EOS)
 
@@ -62,6 +62,34 @@ def lj_tasks() -> list[Task]:
 def lj_script() -> Callable[[int], str]:
     """Return the function that gives the script that solves the task of so many steps."""
     return lambda num_steps: LJ_SCRIPT.format(num_steps=num_steps)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the Hugging Face directory of a random model of one layer."""
+    import jax
+    from mdx.model.hf import save_hf
+
+    from mdx.model.config import ModelConfig
+    from mdx.model.decoder import init
+    from mdx.tokenizer import SMALLEST_VOCABULARY, Tokenizer, train_tokenizer
+
+    folder = tmp_path_factory.mktemp("tiny")
+    tokenizer_dir, model_dir = str(folder / "tokenizer"), str(folder / "model")
+    train_tokenizer([LJ_SCRIPT] * 4, tokenizer_dir, SMALLEST_VOCABULARY)
+    config = ModelConfig(
+        vocab_size=Tokenizer.load(tokenizer_dir).vocab_size,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=8,
+        max_position_embeddings=512,
+    )
+    _, params = init(config, key=jax.random.key(0))
+    save_hf(params, config, tokenizer_dir, model_dir)
+    return model_dir
 
 
 def _lj_task(num_steps: int) -> Task:

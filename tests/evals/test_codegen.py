@@ -5,7 +5,6 @@ from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
-from rollout_farm.client import Farm
 
 from evals.codegen import evaluate_codegen, run_samples, summarise
 from evals.report import CodegenConfig, read_report, read_trajectories
@@ -15,11 +14,18 @@ from mdx.errors import FarmError, UsageError
 from mdx.lammps.run import RunRequest, RunResult, RunStatus
 from mdx.tasks.task import Task
 from mdx.trajectory import Completion, StopReason
+from rollout_farm.client import Farm
 
 
-def sample_of(task: Task, index: int, text: str) -> Sample:
+def sample_of(task: Task, place: int, index: int, text: str) -> Sample:
     completion = Completion(tokens=(1,), logprobs=(-1.0,), text=text, stop_reason=StopReason.EOS)
-    return Sample(task=task, index=index, prompt_tokens=(1, 2), completion=completion)
+    return Sample(
+        task=task,
+        task_index=place,
+        sample_index=index,
+        prompt_tokens=(1, 2),
+        completion=completion,
+    )
 
 
 class FailsFor:
@@ -48,9 +54,10 @@ def test_known_answers_give_the_figures_that_they_must(
         (broken, script_reply("units lj\nfoo bar\n")),
         (broken, script_reply("units lj\nfoo bar\n")),
     ]
-    samples = [sample_of(task, i % 2, text) for i, (task, text) in enumerate(answers)]
+    samples = [sample_of(task, i // 2, i % 2, text) for i, (task, text) in enumerate(answers)]
     done: list[None] = []
-    trajectories = run_samples(samples, farm, CodegenConfig(), on_done=lambda: done.append(None))
+    shuffled = samples[::-1]  # the sampler gives short completions first
+    trajectories = run_samples(shuffled, farm, CodegenConfig(), on_done=lambda: done.append(None))
     report = summarise(trajectories, CodegenConfig(num_samples=2), model="m", fingerprint="f")
 
     assert len(done) == len(answers)
@@ -67,7 +74,9 @@ def test_known_answers_give_the_figures_that_they_must(
 def test_runs_lost_to_the_farm_leave_the_figures(
     farm: Farm, lj_tasks: list[Task], lj_script: Callable[[int], str]
 ) -> None:
-    samples = [sample_of(t, 0, script_reply(lj_script(t.num_steps))) for t in lj_tasks]
+    samples = [
+        sample_of(t, i, 0, script_reply(lj_script(t.num_steps))) for i, t in enumerate(lj_tasks)
+    ]
     trajectories = run_samples(samples, FailsFor(farm, "lj-20"), CodegenConfig())
     report = summarise(trajectories, CodegenConfig(), model="m", fingerprint="f")
 
@@ -80,7 +89,7 @@ def test_runs_lost_to_the_farm_leave_the_figures(
 def test_farm_that_runs_nothing_is_an_error_and_no_bad_score(
     farm: Farm, lj_tasks: list[Task], lj_script: Callable[[int], str]
 ) -> None:
-    samples = [sample_of(lj_tasks[0], 0, script_reply(lj_script(10)))]
+    samples = [sample_of(lj_tasks[0], 0, 0, script_reply(lj_script(10)))]
 
     with pytest.raises(FarmError, match="ran none of 1 scripts"):
         run_samples(samples, FailsFor(farm, "lj-10"), CodegenConfig())
@@ -89,7 +98,7 @@ def test_farm_that_runs_nothing_is_an_error_and_no_bad_score(
 def test_endless_script_is_stopped_at_the_limit(
     farm: Farm, lj_tasks: list[Task], lj_script: Callable[[int], str]
 ) -> None:
-    samples = [sample_of(lj_tasks[0], 0, script_reply(lj_script(100_000_000)))]
+    samples = [sample_of(lj_tasks[0], 0, 0, script_reply(lj_script(100_000_000)))]
     (trajectory,) = run_samples(samples, farm, CodegenConfig(wall_time_s=0.5))
 
     assert trajectory.result.status is RunStatus.TIMEOUT
@@ -99,7 +108,7 @@ def test_endless_script_is_stopped_at_the_limit(
 def test_random_model_is_evaluated_from_its_directory_and_not_twice(
     farm: Farm, tiny_model: str, lj_tasks: list[Task], tmp_path: Path
 ) -> None:
-    config = CodegenConfig(num_samples=2, max_new_tokens=16, prompts_per_call=2)
+    config = CodegenConfig(num_samples=2, max_new_tokens=16, num_slots=2)
     out = str(tmp_path / "eval")
     report = evaluate_codegen(tiny_model, lj_tasks, farm, config, out_dir=out)
 
