@@ -49,7 +49,7 @@ def _run(lammps: Lammps, job_file: int, tag: str) -> ChildRecord:
     except LammpsError as failure:
         error = str(failure)
     libc.flush_streams()
-    evidence, note = _collect(lammps, job.potential, tag)
+    evidence, note = _collect(lammps, job.potential if error is None else None, tag)
     libc.flush_streams()
     return ChildRecord(
         error=error,

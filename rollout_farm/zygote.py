@@ -127,7 +127,7 @@ def _run(zygote: Zygote, order: Order, descriptors: tuple[int, int, int]) -> Rep
     """Fork a child for the order and wait for its end."""
     job, record, log = descriptors
     started = time.monotonic()
-    child = os.fork()
+    child = libc.fork()
     if child == 0:
         os.dup2(log, 1)
         os.dup2(log, 2)
