@@ -136,8 +136,7 @@ def draw_groups(config: BuildConfig) -> dict[str, list[Group]]:
             phrasings_per_script=config.phrasings_per_script if split == "train" else 1,
             families=config.families,
         )
-        by_script = groupby(drawn, key=lambda example: (example.script, example.failed_script))
-        groups[split] = [tuple(group) for _, group in by_script]
+        groups[split] = [tuple(group) for _, group in groupby(drawn, key=lambda e: e.script)]
     _check_disjoint(groups)
     return groups
 
@@ -146,27 +145,34 @@ def keep(groups: Sequence[Group], outcomes: Mapping[str, Outcome], min_reward: f
     """Return the examples whose reference solves their task, repairs with LAMMPS's real error."""
     kept = []
     for group in groups:
-        reference, *broken = (outcomes[job.key] for job in _jobs_of(group))
-        for i, example in enumerate(group):
-            solved = reference.status == RunStatus.OK and reference.rewards[i] >= min_reward
-            if not solved or (broken and broken[0].rewards[i] >= _PASSING):
+        reference = outcomes[_reference_job(group).key]
+        for example, reward in zip(group, reference.rewards, strict=True):
+            broken = outcomes[_broken_job(example).key] if example.failed_script else None
+            if reference.status != RunStatus.OK or reward < min_reward:
                 continue
-            shown = replace(example, error=broken[0].error) if broken else example
-            kept.append(Kept(example=shown, reward=reference.rewards[i], outcome=reference))
+            if broken and broken.rewards[0] >= _PASSING:
+                continue
+            shown = replace(example, error=broken.error) if broken else example
+            kept.append(Kept(example=shown, reward=reward, outcome=reference))
     return kept
 
 
 def _jobs(groups: Mapping[str, Sequence[Group]]) -> list[Job]:
     """Return every job once, in the order drawn."""
-    jobs = (job for split in SPLITS for group in groups[split] for job in _jobs_of(group))
+    jobs = []
+    for group in (group for split in SPLITS for group in groups[split]):
+        broken = [_broken_job(example) for example in group if example.failed_script]
+        jobs += [_reference_job(group), *broken]
     return list({job.key: job for job in jobs}.values())
 
 
-def _jobs_of(group: Group) -> list[Job]:
-    """Return what has to run for a group: its script, and the broken one if it is a repair."""
-    tasks = tuple(example.task for example in group)
-    scripts = [group[0].script, group[0].failed_script]
-    return [Job(script=script, tasks=tasks) for script in scripts if script is not None]
+def _reference_job(group: Group) -> Job:
+    return Job(script=group[0].script, tasks=tuple(example.task for example in group))
+
+
+def _broken_job(example: Example) -> Job:
+    assert example.failed_script is not None
+    return Job(script=example.failed_script, tasks=(example.task,))
 
 
 def _run_missing(jobs: Sequence[Job], journal: Journal, farm: Farm) -> None:

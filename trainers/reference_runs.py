@@ -59,7 +59,7 @@ class Outcome:
     rewards: tuple[float, ...]
     status: RunStatus
     error: str
-    evidence: str  # JSON: number of runs, final state, components of the first task's reward
+    evidence: str  # JSON: runs, steps, final state; components and flags of the first reward
     lammps_version: str
     wall_time_s: float
 
@@ -123,6 +123,7 @@ def _outcome(job: Job, result: RunResult) -> Outcome:
         "num_steps": sum(run.last_step - run.first_step for run in result.evidence.runs),
         "final": result.evidence.final,
         "components": rewards[0].components,
+        "flags": rewards[0].flags,
     }
     return Outcome(
         key=job.key,

@@ -1,6 +1,6 @@
 """Grain pipelines: data sets -> packed batches that continue bit for bit after a restart.
 
-The story: read a split and tokenize it once into memory; shuffle, repeat and mix with Grain; take
+The story: read a split and tokenize it once into memory; shuffle by epoch and mix with Grain; take
 documents in windows; pack each window into rows (`mdx.data.packing`), shuffle the rows; cut the
 endless sequence of rows into batches. Every step is a function of (data, seed, position), so the
 state of an iterator is two integers, and process p of P simply takes its slice of every global
@@ -12,14 +12,15 @@ right for corpora that fit in memory; nothing here streams from disk.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, SupportsIndex
 
 import grain
 import numpy as np
 
-from mdx.chat import render_conversation
+from mdx.chat import Message, render_conversation
 from mdx.data.batch import Batch
 from mdx.data.datasets import read_records
 from mdx.data.packing import TokenizedDocument, best_fit, fill_batch
@@ -89,7 +90,9 @@ def sft_batches(
     return PackedIterator(rows, batch_size, process_index, process_count, num_dropped=dropped)
 
 
-def encode_conversations(conversations: Any, tokenizer: Tokenizer) -> list[TokenizedDocument]:
+def encode_conversations(
+    conversations: Iterable[Sequence[Message]], tokenizer: Tokenizer
+) -> list[TokenizedDocument]:
     """Return each conversation (a list of messages) as a document, cut after its last target."""
     segments = [render_conversation(messages)[:-1] for messages in conversations]
     encoded = iter(tokenizer.encode_batch([text for parts in segments for text, _ in parts]))
@@ -232,12 +235,35 @@ class _Rows:
         return [[documents[i] for i in row] for row in rows]
 
 
+class _Shuffled:
+    """The endless sequence of a source's documents, each epoch in an order of its own.
+
+    (Grain's own shuffle draws indices one by one from 2^16 or more, rejecting those beyond the
+    end: with a hundred documents that takes longer than everything else here.)
+    """
+
+    def __init__(self, documents: Sequence[TokenizedDocument], seed: tuple[int, int]):
+        self._documents = documents
+        self._seed = seed
+        self._order: tuple[int, np.ndarray] = (-1, np.empty(0))
+
+    def __len__(self) -> int:
+        return sys.maxsize
+
+    def __getitem__(self, index: SupportsIndex) -> TokenizedDocument:
+        epoch, offset = divmod(int(index), len(self._documents))
+        if self._order[0] != epoch:
+            rng = np.random.default_rng((*self._seed, epoch))
+            self._order = (epoch, rng.permutation(len(self._documents)))
+        return self._documents[self._order[1][offset]]
+
+
 def _stream(
     sources: Sequence[list[TokenizedDocument]], weights: Sequence[float], seed: int
-) -> Mapping[int, TokenizedDocument] | Any:
-    """Return the endless sequence of documents: each source shuffled anew in every epoch."""
+) -> grain.MapDataset[TokenizedDocument]:
+    """Return the endless mixture of `sources`, in which each has its share of the documents."""
     datasets = [
-        grain.MapDataset.source(source).shuffle(seed=seed + number).repeat()
+        grain.MapDataset.source(_Shuffled(source, (seed, number)))
         for number, source in enumerate(sources)
     ]
     return datasets[0] if len(datasets) == 1 else grain.MapDataset.mix(datasets, weights)

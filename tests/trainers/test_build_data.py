@@ -1,0 +1,253 @@
+"""Building data: only references that were run and solve their task, resumable, reproducible."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from mdx.config import load_config
+from mdx.data.datasets import read_records
+from mdx.data.tasks import load_examples, load_tasks, training_texts
+from mdx.errors import MdxError
+from mdx.lammps.run import RunStatus
+from mdx.tasks.generate import Example
+from mdx.tasks.task import Task
+from rollout_farm.client import Farm
+from trainers.build_data import BuildConfig, build_data, draw_groups, finished_manifest, keep, run
+from trainers.data_cli import main
+from trainers.data_records import question_records
+from trainers.reference_runs import Job, Journal, Outcome, run_jobs
+
+SMALL = BuildConfig(
+    num_train_scripts=6,
+    phrasings_per_script=2,
+    num_validation_scripts=3,
+    num_test_scripts=3,
+    num_questions=30,
+    families=["lattice_constant", "crystal", "repair"],
+)
+
+
+@pytest.fixture(scope="module")
+def farm():
+    with Farm() as farm:
+        yield farm
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory, farm):
+    """Return the configuration and the manifest of a finished build."""
+    config = replace(SMALL, out_dir=str(tmp_path_factory.mktemp("built")))
+    return config, build_data(config, farm)
+
+
+def outcome(job, *, rewards, status=RunStatus.OK, error=""):
+    return Outcome(
+        key=job.key,
+        rewards=rewards,
+        status=status,
+        error=error,
+        evidence="{}",
+        lammps_version="",
+        wall_time_s=0.0,
+    )
+
+
+def pair_of_phrasings(failed_script=None):
+    tasks = [Task(id=str(i), family="f", prompt=f"Text {i}.") for i in range(2)]
+    group = tuple(Example(task=t, script="run 1\n", failed_script=failed_script) for t in tasks)
+    return group, tuple(tasks)
+
+
+def test_every_kept_reference_was_run_and_solves_its_task(built):
+    config, _ = built
+    for split in ("train", "validation", "test"):
+        for record in read_records(config.out_dir, "md_code_gen", split):
+            assert record["reward"] >= 0.95
+            evidence = json.loads(record["evidence"])
+            assert evidence["final"]["num_atoms"] > 0
+            assert set(evidence["components"].values()) >= {1.0}
+            assert record["lammps_version"]
+            assert record["wall_time_s"] > 0
+            assert record["source"]
+            assert record["licence"]
+
+
+def test_a_repair_carries_the_real_error_of_its_broken_script(built, farm):
+    config, _ = built
+    repairs = [e for e in load_examples(config.out_dir, "train") if e.failed_script]
+    assert repairs
+    job = Job(script=repairs[0].failed_script, tasks=(repairs[0].task,))
+    (result,) = run_jobs([job], farm)
+    assert result.status != RunStatus.OK
+    assert repairs[0].error == result.error
+    assert repairs[0].task not in load_tasks(config.out_dir, "train")
+
+
+def test_the_order_is_that_of_drawing(built):
+    config, _ = built
+    groups = draw_groups(config)
+    for split in groups:
+        drawn = [example.task for group in groups[split] for example in group]
+        stored = [example.task for example in load_examples(config.out_dir, split)]
+        assert stored == [task for task in drawn if task in stored]
+
+
+def test_a_potential_is_named_by_its_hash(built):
+    config, _ = built
+    hashes = {
+        (example.task.potential.coeffs, record["potential_sha256"])
+        for example, record in zip(
+            load_examples(config.out_dir, "train"),
+            read_records(config.out_dir, "md_code_gen", "train"),
+            strict=True,
+        )
+        if example.task.potential
+    }
+    assert all(len(digest) == 64 for _, digest in hashes)
+
+
+def test_a_finished_build_returns_at_once_and_a_changed_one_does_not(built):
+    config, manifest = built
+    nowhere = replace(config, farm=replace(config.farm, addresses=["127.0.0.1:9"]))
+    assert run(nowhere) == manifest  # no farm was needed
+    assert finished_manifest(replace(config, seed=1)) is None
+    assert finished_manifest(replace(config, num_test_scripts=2)) is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs SIGKILL")
+def test_a_build_that_was_killed_goes_on_and_ends_the_same(built, tmp_path):
+    config, manifest = built
+    arguments = [f"out_dir={tmp_path}", "families=[lattice_constant,crystal,repair]"]
+    arguments += [
+        f"{name}={getattr(config, name)}"
+        for name in (
+            "num_train_scripts",
+            "phrasings_per_script",
+            "num_validation_scripts",
+            "num_test_scripts",
+            "num_questions",
+        )
+    ]
+    command = [sys.executable, "-m", "trainers.data_cli", "build", *arguments]
+    journal = tmp_path / "reference_runs.jsonl"
+    first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while first.poll() is None and (not journal.exists() or journal.read_bytes().count(b"\n") < 3):
+        time.sleep(0.005)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    journal.write_bytes(journal.read_bytes() + b'{"key": "torn')
+    before = journal.read_bytes().splitlines()[:3]
+    second = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert second.returncode == 0, second.stderr
+    assert journal.read_bytes().splitlines()[:3] == before  # kept, not run again
+    resumed = json.loads((tmp_path / "manifest.json").read_text())
+    assert resumed == manifest
+
+
+def test_a_reference_below_the_threshold_is_dropped_by_phrasing():
+    group, tasks = pair_of_phrasings()
+    job = Job(script="run 1\n", tasks=tasks)
+    kept = keep([group], {job.key: outcome(job, rewards=(0.96, 0.94))}, 0.95)
+    assert [(item.example, item.reward) for item in kept] == [(group[0], 0.96)]
+
+
+def test_a_reference_that_did_not_end_well_is_dropped_whatever_its_reward():
+    group, tasks = pair_of_phrasings()
+    job = Job(script="run 1\n", tasks=tasks)
+    timed_out = outcome(job, rewards=(1.0, 1.0), status=RunStatus.TIMEOUT)
+    assert keep([group], {job.key: timed_out}, 0.95) == []
+
+
+@pytest.mark.parametrize(("broken_reward", "num_kept"), [(0.2, 2), (0.92, 0)])
+def test_a_repair_is_kept_only_if_its_broken_script_does_not_solve_the_task(
+    broken_reward, num_kept
+):
+    group, tasks = pair_of_phrasings(failed_script="rum 1\n")
+    job = Job(script="run 1\n", tasks=tasks)
+    outcomes = {job.key: outcome(job, rewards=(1.0, 1.0))}
+    for task in tasks:
+        broken = Job(script="rum 1\n", tasks=(task,))
+        outcomes[broken.key] = outcome(
+            broken, rewards=(broken_reward,), error="Unknown command: rum 1"
+        )
+    kept = keep([group], outcomes, 0.95)
+    assert [item.example.error for item in kept] == ["Unknown command: rum 1"] * num_kept
+
+
+def test_a_journal_forgets_only_a_torn_line(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    jobs = [Job(script=f"run {i}\n", tasks=pair_of_phrasings()[1]) for i in range(2)]
+    with Journal(path) as journal:
+        for job in jobs:
+            journal.add(outcome(job, rewards=(1.0, 0.5)))
+    path.write_bytes(path.read_bytes()[:-5])
+    with Journal(path) as journal:
+        assert journal.outcomes == {jobs[0].key: outcome(jobs[0], rewards=(1.0, 0.5))}
+        journal.add(outcome(jobs[1], rewards=(1.0, 0.25)))
+    with Journal(path) as journal:
+        assert [o.rewards for o in journal.outcomes.values()] == [(1.0, 0.5), (1.0, 0.25)]
+
+
+def test_a_split_without_one_right_reference_is_an_error(farm, built, tmp_path):
+    config, _ = built
+    journal = Path(config.out_dir) / "reference_runs.jsonl"
+    (tmp_path / journal.name).write_bytes(journal.read_bytes())
+    with pytest.raises(MdxError, match="no reference of the train split"):
+        build_data(replace(config, out_dir=str(tmp_path), min_reward=1.01), farm)
+
+
+def test_every_number_of_the_configuration_changes_what_is_built():
+    groups = draw_groups(SMALL)
+    sizes = {split: [len(group) for group in groups[split]] for split in groups}
+    assert sizes == {"train": [2] * 6, "validation": [1] * 3, "test": [1] * 3}
+    assert draw_groups(replace(SMALL, seed=1)) != groups
+    only = draw_groups(replace(SMALL, families=["crystal"]))
+    assert {e.task.family for group in only["train"] for e in group} == {"crystal"}
+    assert len(draw_groups(replace(SMALL, phrasings_per_script=3))["train"][0]) == 3
+    questions = question_records(seed=0, count=30)
+    assert sum(map(len, questions.values())) == 30
+    assert question_records(seed=1, count=30) != questions
+
+
+def test_the_tiny_configuration_asks_for_at_least_200_test_tasks():
+    config = load_config(BuildConfig, "configs/tiny/data.yaml")
+    assert config.num_test_scripts >= 220  # some are dropped
+    assert config.out_dir == "data/tiny"
+
+
+def test_the_command_line_shows_counts_and_trains_a_tokenizer(built, tmp_path):
+    config, manifest = built
+    command = CliRunner()
+    shown = command.invoke(main, ["show", "md_code_gen", "--data", config.out_dir, "--num", "2"])
+    first = load_examples(config.out_dir, "train")[0]
+    assert f"prompt: {first.task.prompt}" in shown.output
+    assert f"script:\n{first.script}" in shown.output
+    out = ["--data", config.out_dir, "--out", str(tmp_path), "--vocab-size", "512"]
+    assert command.invoke(main, ["tokenizer", *out]).output == f"512 tokens in {tmp_path}\n"
+    stats = command.invoke(
+        main, ["stats", "--data", config.out_dir, "--tokenizer", str(tmp_path)]
+    ).output
+    num_test = manifest["data_sets"]["md_code_gen"]["test"]["num_records"]
+    assert next(line for line in stats.splitlines() if "md_code_gen" in line).split()[3] == str(
+        num_test
+    )
+    assert "tokens a script" in stats
+
+
+def test_the_tokenizer_learns_from_the_train_splits_alone(built):
+    config, _ = built
+    texts = list(training_texts(config.out_dir))
+    sizes = [
+        len(read_records(config.out_dir, name, "train"))
+        for name in ("md_code_gen", "md_instruct_qa", "md_knowledge")
+    ]
+    assert len(texts) == sum(sizes)
+    held_out = {task.prompt for task in load_tasks(config.out_dir, "test")}
+    assert not any(prompt in text for prompt in held_out for text in texts)
