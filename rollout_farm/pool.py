@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from mdx.errors import FarmError
 from mdx.lammps.run import RunRequest, RunResult
+from mdx.rewards import score
 from rollout_farm.config import WorkerConfig
 from rollout_farm.messages import Hello
 from rollout_farm.outcome import to_result, wanted_outputs
@@ -109,11 +110,7 @@ class Pool:
     ) -> RunResult:
         finished = slot.run(request, cancelled)
         result = to_result(request, finished, queue_s=queue_s, hello=slot.hello)
-        reward = None
-        if request.task is not None:
-            from mdx.rewards import score
-
-            reward = score(request.task, request.script, result)
+        reward = score(request.task, request.script, result) if request.task else None
         outputs = wanted_outputs(result.outputs, request.want_outputs)
         return dataclasses.replace(result, reward=reward, outputs=outputs)
 

@@ -74,4 +74,6 @@ def explain(error: grpc.RpcError) -> str:
     """Return what went wrong with a call, in one line."""
     code = error.code().name.lower().replace("_", " ")
     details = " ".join((error.details() or "").split())
+    if "onnect" in details:  # gRPC repeats itself; the last part is the kernel's reason
+        details = details.rpartition(": ")[2]
     return f"{details} ({code})" if details else code

@@ -1,0 +1,223 @@
+"""`mdx-farm`: serve scripts to others, run one, look at a worker, measure and prove it.
+
+mdx-farm serve --listen 0.0.0.0:50051
+mdx-farm run in.lammps --file cu.data=data/cu.data
+mdx-farm status host1:50051
+mdx-farm selftest
+mdx-farm bench
+"""
+
+import asyncio
+import dataclasses
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from mdx.cli import CommandGroup
+from mdx.config import dump_config, load_config
+from mdx.errors import FarmError, UsageError
+from mdx.lammps.run import RunLimits, RunRequest, RunResult, RunStatus, to_json
+from rollout_farm.config import WorkerConfig
+
+_BENCH_SCRIPT = """units lj
+lattice fcc 0.8442
+region box block 0 4 0 4 0 4
+create_box 1 box
+create_atoms 1 box
+mass 1 1.0
+velocity all create 1.44 {seed}
+pair_style lj/cut 2.5
+pair_coeff 1 1 1.0 1.0
+fix 1 all nve
+run 100
+"""
+farm_option = click.option(
+    "--farm", "addresses", multiple=True, metavar="HOST:PORT", help="Use this worker (repeatable)."
+)
+
+
+@click.group(cls=CommandGroup)
+def main() -> None:
+    """Run LAMMPS scripts in a sandbox, here or on farm workers."""
+
+
+@main.command()
+@click.option("--config", "path", metavar="FILE", help="YAML, e.g. configs/farm.yaml.")
+@click.option("--listen", metavar="HOST:PORT", help="Where to listen; also unix:/PATH.")
+@click.option("--slots", type=int, help="Scripts at a time (default: one for each core).")
+@click.option("--allow-unsandboxed", is_flag=True, help="Serve, on loopback, without a sandbox.")
+@click.option("--print-config", is_flag=True, help="Print the configuration and exit.")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+def serve(
+    path: str | None,
+    listen: str | None,
+    slots: int | None,
+    allow_unsandboxed: bool,
+    print_config: bool,
+    overrides: tuple[str, ...],
+) -> None:
+    """Serve scripts over gRPC until SIGTERM, then finish what runs."""
+    from rollout_farm import worker
+    from rollout_farm.embedded import Ready
+
+    config = load_config(WorkerConfig, path, overrides)
+    config = dataclasses.replace(
+        config,
+        listen=listen or config.listen,
+        num_slots=slots or config.num_slots,
+        allow_unsandboxed=allow_unsandboxed or config.allow_unsandboxed,
+    )
+    if print_config:
+        click.echo(dump_config(config), nl=False)
+        return
+
+    def say(ready: Ready) -> None:
+        click.echo(
+            f"serving on {ready.address}: {_slots_and_layers(ready.num_slots, ready.layers)}"
+        )
+
+    asyncio.run(worker.serve(config, on_ready=say))
+
+
+@main.command()
+@click.argument("script", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print the whole result as JSON.")
+@click.option("--wall-time", type=float, default=60.0, show_default=True, help="Seconds.")
+@click.option("--memory-mb", type=int, default=1024, show_default=True)
+@click.option("--file", "files", multiple=True, metavar="NAME=PATH", help="Give the script a file.")
+@click.option("--keep", "patterns", multiple=True, metavar="GLOB", help="Fetch these outputs.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("."))
+@click.option("--allow-unsandboxed", is_flag=True, help="Run even where nothing can contain it.")
+@farm_option
+@click.pass_context
+def run(
+    context: click.Context,
+    script: Path,
+    as_json: bool,
+    wall_time: float,
+    memory_mb: int,
+    files: tuple[str, ...],
+    patterns: tuple[str, ...],
+    out: Path,
+    allow_unsandboxed: bool,
+    addresses: tuple[str, ...],
+) -> None:
+    """Run one LAMMPS script; exit 1 if it fails."""
+    from rollout_farm.client import Farm
+
+    limits = RunLimits(wall_time_s=wall_time, cpu_time_s=wall_time, memory_bytes=memory_mb << 20)
+    request = RunRequest(
+        script=script.read_text(encoding="utf-8", errors="replace"),
+        files=_read_files(files),
+        limits=limits,
+        want_outputs=patterns,
+    )
+    with Farm(addresses, num_slots=1, allow_unsandboxed=allow_unsandboxed) as farm:
+        result = farm.run(request)
+    _save_outputs(result, out)
+    if as_json:
+        click.echo(to_json(result))
+    else:
+        _show(result)
+    context.exit(0 if result.status is RunStatus.OK else 1)
+
+
+@main.command()
+@click.argument("address", default="127.0.0.1:50051")
+def status(address: str) -> None:
+    """Say how a worker is."""
+    from rollout_farm.remote import RemoteWorker
+
+    reply = RemoteWorker(address).status(5.0)
+    state = "stopping" if reply.draining else "serving"
+    click.echo(f"{address}: {state}, LAMMPS {reply.lammps_version}")
+    click.echo(_slots_and_layers(reply.num_slots, reply.sandbox))
+    for layer, reason in reply.not_held.items():
+        click.echo(f"layer {layer} does not hold: {reason}")
+    click.echo(
+        f"{reply.num_busy} busy, {reply.num_waiting} waiting, {reply.num_runs} run, "
+        f"{reply.num_cache_hits} from the cache, {reply.num_slots_lost} slots lost"
+    )
+
+
+@main.command()
+def selftest() -> None:
+    """Try the sandbox of this machine with real operations and say which layers hold."""
+    from rollout_farm import sandbox
+    from rollout_farm.slot import Slot
+
+    slot = Slot(allow_unsandboxed=True)
+    slot.close()
+    for layer in sandbox.LAYERS:
+        reason = slot.hello.missing.get(layer, "it does not hold")
+        click.echo(f"{layer:12s} {'holds' if layer in slot.hello.layers else reason}")
+    if missing := sandbox.required_missing(slot.hello.layers):
+        raise FarmError(f"scripts cannot be sandboxed here: the layer {missing!r} does not hold")
+
+
+@main.command()
+@click.option("--num-scripts", default=100, show_default=True)
+@farm_option
+def bench(num_scripts: int, addresses: Sequence[str]) -> None:
+    """Run many different small scripts (256 atoms, 100 steps) and say how many a second."""
+    from rollout_farm.client import Farm
+
+    with Farm(addresses) as farm:
+        started = time.monotonic()
+        futures = [
+            farm.submit(RunRequest(script=_BENCH_SCRIPT.format(seed=seed)))
+            for seed in range(1, num_scripts + 1)
+        ]
+        results = [future.result() for future in futures]
+        seconds = time.monotonic() - started
+        num_slots = farm.num_slots
+    failed = sum(result.status is not RunStatus.OK for result in results)
+    cpu_ms = 1000 * sum(result.timings.cpu_s for result in results) / num_scripts
+    click.echo(
+        f"{num_scripts / seconds:.1f} scripts/s on {num_slots} slots; "
+        f"{cpu_ms:.1f} ms CPU a script in its own process; {failed} failed"
+    )
+
+
+def _slots_and_layers(num_slots: int, layers: Sequence[str]) -> str:
+    return f"{num_slots} slots, sandbox: {' '.join(layers) or 'none'}"
+
+
+def _read_files(pairs: Sequence[str]) -> dict[str, bytes]:
+    files = {}
+    for pair in pairs:
+        name, separator, path = pair.partition("=")
+        if not separator or not Path(path).is_file():
+            raise UsageError(f"--file needs NAME=PATH of a file that exists, not {pair!r}")
+        files[name] = Path(path).read_bytes()
+    return files
+
+
+def _save_outputs(result: RunResult, folder: Path) -> None:
+    for name, output in result.outputs.items():
+        path = folder / name
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise FarmError(f"the farm sent a file with a name that leads elsewhere: {name!r}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(output.content)
+        if output.truncated:
+            click.echo(
+                f"{name}: only the first {len(output.content)} of {output.size_bytes} bytes",
+                err=True,
+            )
+
+
+def _show(result: RunResult) -> None:
+    click.echo(result.log, nl=False)
+    timings = result.timings
+    click.echo(f"status: {result.status} ({timings.wall_s:.2f} s, {timings.cpu_s:.2f} s CPU)")
+    if result.status is not RunStatus.OK:
+        click.echo(f"reason: {result.error}")
+        if result.failed_command:
+            click.echo(f"command: {result.failed_command}")
+
+
+if __name__ == "__main__":
+    main()
