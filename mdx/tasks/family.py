@@ -36,10 +36,10 @@ from mdx.tasks.phrasing import (
 from mdx.tasks.task import Check, CheckKind, Potential
 
 DEFAULT_SEED = 4928  # where the text names no seed
-MAX_COST_MS = 50.0  # of one reference script's time steps
+MAX_COST_MS = 66.0  # of one reference script's time steps
 
-# Cubic cells along an edge that give 64 to 256 atoms.
-_EDGES = {"fcc": (3, 4), "l12": (3, 4), "bcc": (4, 5), "b2": (4, 5)}
+# Cubic cells along an edge that give 54 to 256 atoms.
+_EDGES = {"fcc": (3, 4), "l12": (3, 4), "bcc": (3, 4), "b2": (3, 4)}
 _EDGES_OF_EIGHT = (2, 3)  # structures of 8 atoms a cell
 
 
@@ -173,15 +173,13 @@ def crystal_checks(atoms: int) -> tuple[Check, ...]:
     )
 
 
-def draw_material(rng: Random, choices: tuple[Material, ...] | None = None) -> Material:
-    """Draw a material with a potential: three in four are a material's default."""
-    if choices is None:
-        choices = default_materials() if rng.random() < 0.75 else materials()
-    return rng.choice(choices)
+def draw_material(rng: Random) -> Material:
+    """Draw a material with a potential: three in four are drawn among the defaults."""
+    return rng.choice(default_materials() if rng.random() < 0.75 else materials())
 
 
 def draw_cells(rng: Random, material: Material) -> Cells:
-    """Draw a box of 64 to 320 atoms: a cube, or longer by one cell along one axis."""
+    """Draw a box of 54 to 320 atoms: a cube, or longer by one cell along one axis."""
     edge = rng.choice(_EDGES.get(material.structure, _EDGES_OF_EIGHT))
     cells = [edge, edge, edge]
     if rng.random() < 0.4:
@@ -200,8 +198,8 @@ def draw_setting(
     *,
     material: Material | None = None,
     highest: int | None = None,
-    durations: tuple[int, ...] = (300, 400, 500, 600, 800, 1000),
-    shortest: int = 300,
+    durations: tuple[int, ...] = (300, 400, 500, 600, 700, 800, 900, 1000),
+    shortest: int = 400,
 ) -> Setting:
     """Draw a setting whose reference stays below `MAX_COST_MS`.
 
@@ -212,25 +210,25 @@ def draw_setting(
         drawn = draw_material(rng) if material is None else material
         cells = draw_cells(rng, drawn)
         timestep = drawn.timestep * rng.choice((0.5, 1.0, 1.0))
-        num_steps = rng.choice(durations)
-        cost_ms = num_atoms(drawn, cells) * num_steps * drawn.cost_us / 1000
-        if cost_ms <= MAX_COST_MS and num_steps * timestep >= shortest * drawn.timestep * 0.999:
+        most = 1000 * MAX_COST_MS / (num_atoms(drawn, cells) * drawn.cost_us)
+        least = 0.999 * shortest * drawn.timestep / timestep
+        fitting = [n for n in durations if least <= n <= most]
+        if fitting:
             return Setting(
                 material=drawn,
                 cells=cells,
                 temperature=draw_temperature(rng, drawn, highest),
                 timestep=timestep,
-                num_steps=num_steps,
+                num_steps=rng.choice(fitting),
                 stated_seed=rng.randint(1, 999) if rng.random() < 0.15 else None,
             )
 
 
 def draw_static(rng: Random, structures: tuple[str, ...] | None = None) -> tuple[Material, Cells]:
-    """Draw a material, of the given structures and elemental if they are given, and a box."""
-    choices = materials()
-    if structures is not None:
-        choices = tuple(m for m in choices if m.structure in structures)
-    material = draw_material(rng, choices)
+    """Draw a material, of the given structures if there are any given, and a box."""
+    material = draw_material(rng)
+    while structures is not None and material.structure not in structures:
+        material = draw_material(rng)
     return material, draw_cells(rng, material)
 
 

@@ -154,6 +154,10 @@ def _task(
 ) -> Task:
     """Assemble the task of one text; the potential is checked where the text names its file."""
     material = simulation.material
+    asked_as = simulation.asked_as or family
+    potential = simulation.potential
+    if material is not None and asked_as.states_potential:
+        potential = material.potential
     checks = simulation.checks
     if names_file or simulation.potential is not None:
         checks += (Check(kind=CheckKind.POTENTIAL),)
@@ -164,9 +168,9 @@ def _task(
         family=family.name,
         prompt=text,
         checks=checks,
-        potential=material.potential if material else simulation.potential,
+        potential=potential,
         elements=material.elements if material else (),
         volume_per_atom=simulation.volume_per_atom,
         num_steps=simulation.num_steps,
-        parameters={"register": phrasing.register.value, **stated},
+        parameters={"register": phrasing.register.value, "simulation": asked_as.name, **stated},
     )

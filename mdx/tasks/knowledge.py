@@ -1,7 +1,8 @@
 """Documents for continued pre-training: cards of facts, and scripts with their texts.
 
-The cards are about materials, units, commands and errors. All of it is MDX's own prose. The only task texts and scripts are those of the examples passed in,
-which must be of the training split: `draw_documents` refuses others.
+The cards are about materials, units, commands and errors; all of it is MDX's own prose. The only
+task texts and scripts are those of the examples passed in, which must be of the training split:
+`draw_documents` refuses others.
 """
 
 from collections.abc import Iterable, Iterator

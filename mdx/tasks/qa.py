@@ -186,7 +186,7 @@ def _velocity(rng: Random) -> tuple[str, str]:
     kelvin = 50 * rng.randint(1, 20)
     return rng.choice(
         (
-            f"At which temperature does velocity create start a perfect lattice to reach {kelvin} K?",
+            f"Which temperature does velocity create need on a perfect lattice for {kelvin} K?",
             f"Target {kelvin} K on a perfect lattice: velocity create with which temperature?",
         )
     ), f"{2 * kelvin} K, since half of it becomes potential energy"

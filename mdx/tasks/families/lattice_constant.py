@@ -7,10 +7,13 @@ from mdx.tasks.materials import crystal_commands, num_atoms, potential_commands
 from mdx.tasks.phrasing import cells_slot, length_slot, material_slot, phrasings
 from mdx.tasks.task import Check, CheckKind
 
+# Not rock salt: ffield.eim's energy jumps at its cutoff, where the minimiser stops.
+_STRUCTURES = ("fcc", "bcc", "diamond", "zb", "b2", "l12")
+
 
 def draw(rng: Random) -> Simulation:
     """Draw a crystal whose lattice constant starts up to 3 % off."""
-    material, cells = draw_static(rng)
+    material, cells = draw_static(rng, _STRUCTURES)
     start = round(material.lattice_constant * (1 + rng.choice((-3, -2, -1, 1, 2, 3)) / 100), 2)
     commands = (
         *crystal_commands(material, cells, start),

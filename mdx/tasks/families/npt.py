@@ -9,7 +9,7 @@ from mdx.tasks.task import Check, CheckKind
 
 def draw(rng: Random) -> Simulation:
     """Draw a crystal at zero pressure."""
-    setting = draw_setting(rng, shortest=400)
+    setting = draw_setting(rng)
     t = setting.temperature
     commands = [
         *setting.crystal(),

@@ -11,11 +11,11 @@ from mdx.tasks.task import Check, CheckKind
 
 
 def draw_ramp_setting(rng: Random) -> tuple[Setting, int, int]:
-    """Draw a setting with a low temperature and one at least twice as high (K)."""
+    """Draw a setting with a low temperature and one two to four times as high (K)."""
     while True:
-        setting = draw_setting(rng, shortest=400)
+        setting = draw_setting(rng)
         low = setting.temperature
-        highest = setting.material.max_temperature
+        highest = min(4 * low, setting.material.max_temperature)
         if 2 * low <= highest:
             return setting, low, 50 * rng.randint(2 * low // 50, highest // 50)
 

@@ -19,7 +19,7 @@ def draw(rng: Random) -> Simulation:
     return Simulation(
         commands=(
             *crystal_commands(material, cells),
-            f"change_box all z delta 0 {vacuum}",
+            f"change_box all z delta 0 {vacuum} units box",
             *potential_commands(material),
             "minimize 0 1e-4 200 2000",
         ),
