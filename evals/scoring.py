@@ -3,7 +3,8 @@
 Pure functions on trajectories: no model, no farm. Definitions, used everywhere in `evals`:
 
 executed   the run ended `ok`, every step that was asked for was done (component completion = 1)
-           and no integrity flag was raised. Whether the physics is right does not matter here.
+           and no integrity flag was raised. Whether it is the right system or the right physics
+           does not matter here: the flags `wrong_...` leave it executed.
 passed     R >= 0.9 (`mdx.rewards.passed`).
 lost       the infrastructure failed, there is no reward. Lost trajectories are counted and left
            out; they are never a zero.
@@ -23,6 +24,7 @@ from mdx.rewards import passed
 from mdx.trajectory import Trajectory
 
 COMPLETION = "completion"
+WRONG_SYSTEM = "wrong_"  # begins the flags of mdx.rewards that are no integrity flags
 
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 _NUMBER = re.compile(r"(?<![A-Za-z_])[-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?")
@@ -35,7 +37,8 @@ def executed(trajectory: Trajectory) -> bool:
     if result is None or reward is None:
         return False
     complete = reward.components.get(COMPLETION, 0.0) >= 1.0
-    return result.status is RunStatus.OK and complete and not reward.flags
+    honest = all(flag.startswith(WRONG_SYSTEM) for flag in reward.flags)
+    return result.status is RunStatus.OK and complete and honest
 
 
 def score_tasks(trajectories: Sequence[Trajectory]) -> tuple[TaskScore, ...]:

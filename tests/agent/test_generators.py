@@ -120,7 +120,7 @@ def test_replay_plays_each_answer_once_and_says_when_they_are_used_up() -> None:
 
 
 def test_local_model_answers_by_its_seed_and_differs_between_candidates(tiny_model: str) -> None:
-    generator = LocalGenerator(tiny_model, temperature=1.0, max_new_tokens=16)
+    generator = LocalGenerator(tiny_model, temperature=1.0)
     first = generator.generate(MESSAGES, num_candidates=3, seed=1)
 
     assert len(set(first)) == 3

@@ -18,6 +18,8 @@ def report_of(*trajectories) -> CodegenReport:
         ({}, True),
         ({"completion": 0.5}, False),
         ({"flags": ("frozen",)}, False),
+        ({"flags": ("wrong_potential",)}, True),
+        ({"flags": ("wrong_potential", "frozen")}, False),
         ({"status": RunStatus.TIMEOUT}, False),
         ({"status": RunStatus.ERROR, "error": "Unknown command"}, False),
     ],
