@@ -13,12 +13,12 @@ from pathlib import Path
 
 from mdx.data.datasets import SPLITS, Record
 from mdx.errors import UsageError
-from mdx.lammps.potentials import potentials_dir
+from mdx.lammps.library import potentials_dir
 from mdx.lammps.run import to_json
 from mdx.tasks.generate import Example
 from mdx.tasks.knowledge import draw_documents
 from mdx.tasks.qa import draw_questions
-from mdx.tasks.task import Task
+from mdx.tasks.task import Potential
 from trainers.reference_runs import Outcome
 
 _MEASURED = ("wall_time_s",)
@@ -52,7 +52,7 @@ def _code_record(example: Example, reward: float, outcome: Outcome) -> Record:
         "evidence": outcome.evidence,
         "lammps_version": outcome.lammps_version,
         "wall_time_s": outcome.wall_time_s,
-        "potential_sha256": _potential_sha256(example.task),
+        "potential_sha256": _potential_sha256(example.task.potential),
         "source": "MDX task families",
         "licence": "Apache-2.0",
     }
@@ -116,16 +116,12 @@ def _split_by_hash(records: dict[str, Record]) -> dict[str, list[Record]]:
     return splits
 
 
-def _potential_sha256(task: Task) -> str:
-    """Return the hashes of the potential's files, separated by spaces; empty without files."""
-    words = dict.fromkeys(" ".join(task.potential.coeffs).split()) if task.potential else {}
-    files = (Path(potentials_dir()) / word for word in words)
-    return " ".join(_file_sha256(file) for file in files if file.is_file())
-
-
 @functools.cache
-def _file_sha256(file: Path) -> str:
-    return _sha256(file.read_bytes())
+def _potential_sha256(potential: Potential | None) -> str:
+    """Return the hashes of the potential's files, separated by spaces; empty without files."""
+    words = dict.fromkeys(" ".join(potential.coeffs).split()) if potential else {}
+    files = [Path(potentials_dir()) / word for word in words]
+    return " ".join(_sha256(file.read_bytes()) for file in files if file.is_file())
 
 
 def _sha256(content: bytes) -> str:

@@ -70,10 +70,9 @@ class Journal:
     def __init__(self, path: Path):
         self.outcomes: dict[str, Outcome] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file: IO[bytes] = path.open("a+b", buffering=0)
-        self._file.seek(0)
+        self._file: IO[bytes] = path.open("ab", buffering=0)
         whole = 0
-        for line in self._file:
+        for line in path.read_bytes().splitlines(keepends=True):
             try:
                 outcome = from_json(line, Outcome)
             except msgspec.DecodeError:

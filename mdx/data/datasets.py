@@ -11,6 +11,7 @@ them back as dictionaries of str and float. Importing this module takes no JAX.
 
 import contextlib
 import io
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -98,8 +99,10 @@ def write_dataset(name: str, data_dir: str, records: Mapping[str, Sequence[Recor
     if folder.exists():
         folder.rmtree()
     tfds.disable_progress_bar()
-    with contextlib.redirect_stdout(io.StringIO()):  # "Downloading and preparing ...": it is not
-        BUILDERS[name](records=records, data_dir=data_dir).download_and_prepare()
+    builder = BUILDERS[name](records=records, data_dir=data_dir)
+    # TFDS announces a download, and makes a folder for it, though there is none
+    with contextlib.redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory() as nothing:
+        builder.download_and_prepare(download_dir=nothing)
 
 
 def open_source(data_dir: str, name: str, split: str) -> Sequence[Mapping[str, Any]]:

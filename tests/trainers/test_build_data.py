@@ -1,5 +1,6 @@
 """Building data: only references that were run and solve their task, resumable, reproducible."""
 
+import hashlib
 import json
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from mdx.config import load_config
 from mdx.data.datasets import read_records
 from mdx.data.tasks import load_examples, load_tasks, training_texts
 from mdx.errors import MdxError
+from mdx.lammps.library import potentials_dir
 from mdx.lammps.run import RunStatus
 from mdx.tasks.generate import Example
 from mdx.tasks.task import Task
@@ -99,18 +101,19 @@ def test_the_order_is_that_of_drawing(built):
         assert stored == [task for task in drawn if task in stored]
 
 
-def test_a_potential_is_named_by_its_hash(built):
+def test_the_potential_files_are_named_by_their_hashes(built):
     config, _ = built
-    hashes = {
-        (example.task.potential.coeffs, record["potential_sha256"])
-        for example, record in zip(
-            load_examples(config.out_dir, "train"),
-            read_records(config.out_dir, "md_code_gen", "train"),
-            strict=True,
-        )
-        if example.task.potential
-    }
-    assert all(len(digest) == 64 for _, digest in hashes)
+    examples = load_examples(config.out_dir, "train")
+    records = read_records(config.out_dir, "md_code_gen", "train")
+    found = {}
+    for example, record in zip(examples, records, strict=True):
+        coeffs = example.task.potential.coeffs if example.task.potential else ()
+        files = [word for word in " ".join(coeffs).split() if "." in word and word[0].isalpha()]
+        found[tuple(files)] = record["potential_sha256"]
+    for files, hashes in found.items():
+        contents = [(Path(potentials_dir()) / file).read_bytes() for file in files]
+        assert hashes == " ".join(hashlib.sha256(content).hexdigest() for content in contents)
+    assert any(found.values())
 
 
 def test_a_finished_build_returns_at_once_and_a_changed_one_does_not(built):
