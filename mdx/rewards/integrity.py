@@ -44,14 +44,18 @@ def atoms_lost(facts: Facts) -> bool:
 
 
 def frozen(facts: Facts) -> bool:
-    """Tell whether the production run has a constant temperature or forces set to zero."""
+    """Tell whether nothing moves: constant temperature, hardly any, or forces set to zero."""
     run = facts.production
     if run is None or not facts.task.num_steps:
         return False
     values = [v for v in run.series.get("temperature", ()) if v is not None]
-    constant = len(values) >= 5 and max(values) - min(values) <= 1e-9 * max(map(abs, values))
+    wanted = [c.target for c in facts.checks(CheckKind.TEMPERATURE, CheckKind.RAMP) if c.target]
+    still = len(values) >= 5 and (
+        max(values) - min(values) <= 1e-9 * max(map(abs, values))
+        or max(values) < 0.01 * min(wanted, default=0.0)
+    )
     legitimate = (facts.final.num_forceless if facts.final else 0) or 0
-    return constant or (run.num_forceless or 0) - legitimate > 0.05 * run.num_atoms_before
+    return still or (run.num_forceless or 0) - legitimate > 0.05 * run.num_atoms_before
 
 
 def tiny_timestep(facts: Facts) -> bool:
@@ -120,26 +124,27 @@ def wrong_potential(facts: Facts) -> bool:
     dynamics = [run for run in facts.runs if is_run(run)] or list(facts.runs)
     if any(run.pair_style in _NO_POTENTIAL for run in dynamics):
         return True
+    difference, own = energy_difference(facts), facts.script_energy
+    if difference is None or own is None:
+        return facts.ended_well  # the requested potential does not even apply; or an error's fault
     named = facts.checks(CheckKind.POTENTIAL)
     if named:
         return any(potential(facts, check) == 0.0 for check in named)
-    difference, own = energy_difference(facts), facts.script_energy
-    if difference is None or own is None:
-        return facts.ended_well
     return difference > _OTHER_POTENTIAL * abs(own) / max(1, facts.num_atoms)
 
 
 def wrong_ensemble(facts: Facts) -> bool:
     """Tell whether the production run is not in the ensemble asked for."""
-    return any(ensemble(facts, check) == 0.0 for check in facts.checks(CheckKind.ENSEMBLE))
+    checks = facts.checks(CheckKind.ENSEMBLE) if facts.runs else ()
+    return any(ensemble(facts, check) == 0.0 for check in checks)
 
 
 def wrong_volume(facts: Facts) -> bool:
     """Tell whether the volume per atom is 4 % or more off the reference."""
     reference, volume = facts.task.volume_per_atom, facts.volume_per_atom
-    if reference is None:
+    if reference is None or volume is None:
         return False
-    return volume is None or abs(volume - reference) >= 0.04 * reference
+    return abs(volume - reference) >= 0.04 * reference
 
 
 _FLAGS: Mapping[str, Callable[[Facts], bool]] = {
