@@ -20,7 +20,7 @@ from etils import epath
 from orbax.checkpoint.args import CheckpointArgs, Composite, StandardRestore, StandardSave
 
 from mdx.errors import CheckpointError, ConfigError
-from trainers.state import TrainState, abstract_state
+from trainers.state import PyTree, TrainState, abstract_state
 
 Extra = dict[str, Any]  # JSON
 CHECKPOINTS = "checkpoints"
@@ -108,11 +108,7 @@ class Checkpointer:
         try:
             restored = self._manager.restore(step, args=args)
         except Exception as error:
-            raise CheckpointError(
-                f"{self.directory / str(step)} cannot be restored: {_one_line(error)}; it is "
-                "damaged or of another model: remove it to go on from the one before, or use "
-                "another run_dir"
-            ) from error
+            raise _failed_restore(self.directory / str(step), error) from error
         return restored.state, restored.extra
 
     def _failed_save(self, error: Exception) -> CheckpointError:
@@ -127,6 +123,33 @@ class Checkpointer:
             f"cannot write a checkpoint to {self.directory}: {reason}; {survivor}: "
             "make room and repeat the command"
         )
+
+
+def restore_params(run_dir: str, like: PyTree) -> tuple[int, PyTree] | None:
+    """Return the newest step of a run and its parameters alone, on one device, or None.
+
+    `like` holds their shapes and dtypes. Raises CheckpointError as `restore_latest` does.
+    """
+    directory = epath.Path(run_dir).absolute() / CHECKPOINTS
+    if not directory.exists():
+        return None
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    params = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), like
+    )
+    wanted = {"params": params}
+    arguments = ocp.checkpoint_utils.construct_restore_args(wanted)
+    handlers = {"state": ocp.PyTreeCheckpointHandler()}
+    with ocp.CheckpointManager(directory, item_handlers=handlers) as manager:
+        step = manager.latest_step()
+        if step is None:
+            return None
+        state = ocp.args.PyTreeRestore(wanted, restore_args=arguments, partial_restore=True)
+        try:
+            restored = manager.restore(step, args=Composite(state=state))
+        except Exception as error:
+            raise _failed_restore(directory / str(step), error) from error
+    return step, restored.state["params"]
 
 
 class _JsonHandler(ocp.CheckpointHandler):
@@ -155,6 +178,13 @@ class _JsonSave(CheckpointArgs):
 @ocp.args.register_with_handler(_JsonHandler, for_restore=True)
 class _JsonRestore(CheckpointArgs):
     pass
+
+
+def _failed_restore(path: epath.Path, error: Exception) -> CheckpointError:
+    return CheckpointError(
+        f"{path} cannot be restored: {_one_line(error)}; it is damaged or of another model: "
+        "remove it to go on from the one before, or use another run_dir"
+    )
 
 
 def _process_file() -> str:

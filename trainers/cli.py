@@ -22,6 +22,7 @@ import click
 from mdx.cli import CommandGroup
 from mdx.config import dump_config, load_config
 from mdx.errors import StoppedError, UsageError
+from trainers.run_dir import EXPORT, is_complete
 
 F = TypeVar("F", bound=Callable[..., Any])
 _HUGE_PAGES = "glibc.malloc.hugetlb=1"
@@ -84,7 +85,7 @@ def export(run_dir: str, out_dir: str) -> None:
 def _launch(
     module: str, kind: str, path: str | None, print_config: bool, overrides: tuple[str, ...]
 ) -> None:
-    """Load the stage's configuration; print it, or run the stage."""
+    """Load the stage's configuration; print it, or run the stage and say where its result is."""
     if not print_config:
         _prepare_process()
     stage = importlib.import_module(module)
@@ -92,7 +93,11 @@ def _launch(
     if print_config:
         click.echo(dump_config(config), nl=False)
         return
-    stage.run(config)
+    optim = getattr(config, "optim", None)  # the quickstart has none of its own
+    already = optim is not None and is_complete(config.run_dir, optim.num_steps)
+    run_dir = stage.run(config)
+    if optim is not None:
+        click.echo(f"{'already ' if already else ''}complete: the model is in {run_dir}/{EXPORT}")
 
 
 def _prepare_process() -> None:

@@ -29,13 +29,14 @@ _MAY_CHANGE = ("run_dir", "data.data_dir", "checkpoint.", "mesh.", "optim.num_st
 
 
 def claim_run_dir(run_dir: str, config: object) -> None:
-    """Create `run_dir` for `config`, or check that it was started with the same configuration.
+    """Create `run_dir` for `config`, or check that what was saved there had the same one.
 
-    Raises UsageError where a key that matters differs: a resumed run would be neither of the two.
+    Raises UsageError where a key that matters differs from the run that left a checkpoint: a
+    resumed run would be neither of the two.
     """
     directory = Path(run_dir)
     file = directory / CONFIG
-    if file.is_file():
+    if file.is_file() and any((directory / "checkpoints").glob("[0-9]*")):
         _check_same(file, config)
     try:
         directory.mkdir(parents=True, exist_ok=True)

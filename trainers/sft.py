@@ -1,0 +1,93 @@
+"""Supervised fine-tuning: the model reads conversations and learns to say what the assistant says.
+
+    mdx-train sft --config configs/tiny/sft.yaml run_dir=runs/sft init_from=runs/cpt/export
+
+Only what the assistant writes is a target, up to and including the token that ends its turn; the
+rest is read. The result is in `<run_dir>/export`. The same command resumes what was killed, and
+does nothing once it is done.
+"""
+
+from dataclasses import dataclass, field
+
+import jax
+
+from mdx.data.pipeline import sft_batches
+from mdx.model.config import ComputeConfig, ModelConfig
+from mdx.model.sharding import MeshConfig, make_mesh, shard_batch, shard_tree
+from trainers.checkpoint import CheckpointConfig
+from trainers.export import finish
+from trainers.loop import DataConfig, fit
+from trainers.losses import make_logprobs_fn, make_next_token_loss
+from trainers.optim import OptimConfig, make_optimizer, make_schedule
+from trainers.policy import describe_policy, start_params
+from trainers.run_dir import claim_run_dir, is_complete
+from trainers.state import create_state
+from trainers.step import make_train_step
+
+
+@dataclass(frozen=True, kw_only=True)
+class SftConfig:
+    """A run of supervised fine-tuning."""
+
+    run_dir: str = "runs/sft"
+    init_from: str = "runs/cpt/export"  # a Hugging Face directory; empty: random weights of `model`
+    seed: int = 0  # of the weights and of the order of the data
+    qa_share: float = 0.1  # of the conversations, from MD-InstructQA; the others are scripts
+    model: ModelConfig = field(default_factory=ModelConfig)  # unused where init_from is given
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    mesh: MeshConfig = field(default_factory=MeshConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+
+
+def run(config: SftConfig) -> str:
+    """Train to `optim.num_steps`, export, and return `run_dir`.
+
+    Raises UsageError for directories that do not fit, StoppedError after SIGTERM.
+    """
+    claim_run_dir(config.run_dir, config)
+    if is_complete(config.run_dir, config.optim.num_steps):
+        return config.run_dir
+    policy = describe_policy(
+        config.model,
+        config.compute,
+        init_from=config.init_from,
+        tokenizer_dir=config.data.tokenizer_dir,
+    )
+    batches = sft_batches(
+        config.data.data_dir,
+        policy.tokenizer_dir,
+        split="train",
+        batch_size=config.data.batch_size,
+        seq_len=config.data.seq_len,
+        seed=config.seed,
+        qa_share=config.qa_share,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+
+    mesh = make_mesh(config.mesh)
+    params_key, state_key = jax.random.split(jax.random.key(config.seed))
+    params = start_params(policy, init_from=config.init_from, key=params_key)
+    optimizer = make_optimizer(config.optim)
+    train_step = make_train_step(
+        make_next_token_loss(
+            make_logprobs_fn(policy.graphdef, vocab_block=config.compute.vocab_block)
+        ),
+        optimizer,
+        make_schedule(config.optim),
+        num_microbatches=config.data.num_microbatches,
+    )
+    state = fit(
+        create_state(shard_tree(mesh, params), optimizer, state_key),
+        batches,
+        train_step,
+        stage="sft",
+        run_dir=config.run_dir,
+        num_steps=config.optim.num_steps,
+        checkpoint=config.checkpoint,
+        place=lambda batch: shard_batch(mesh, batch),
+    )
+    finish(config.run_dir, policy, state)
+    return config.run_dir
