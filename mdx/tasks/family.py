@@ -19,7 +19,6 @@ from mdx.tasks.materials import (
     Material,
     crystal_commands,
     default_materials,
-    is_default,
     materials,
     num_atoms,
     potential_commands,
@@ -37,6 +36,8 @@ from mdx.tasks.task import Check, CheckKind, Potential
 
 DEFAULT_SEED = 4928  # where the text names no seed
 MAX_COST_MS = 66.0  # of one reference script's time steps
+DURATIONS = (400, 500, 600, 700, 800, 900, 1000)  # steps
+MIN_TIMESTEPS = 400
 
 # Cubic cells along an edge that give 54 to 256 atoms.
 _EDGES = {"fcc": (3, 4), "l12": (3, 4), "bcc": (3, 4), "b2": (3, 4)}
@@ -187,37 +188,30 @@ def draw_cells(rng: Random, material: Material) -> Cells:
     return (cells[0], cells[1], cells[2])
 
 
-def draw_temperature(rng: Random, material: Material, highest: int | None = None) -> int:
+def draw_temperature(rng: Random, material: Material) -> int:
     """Draw a temperature at which `material` stays solid, on a grid of 50 K."""
-    top = material.max_temperature if highest is None else min(highest, material.max_temperature)
-    return 50 * rng.randint(2 if top > 200 else 1, top // 50)
+    highest = material.max_temperature // 50
+    return 50 * rng.randint(2 if highest > 4 else 1, highest)
 
 
-def draw_setting(
-    rng: Random,
-    *,
-    material: Material | None = None,
-    highest: int | None = None,
-    durations: tuple[int, ...] = (300, 400, 500, 600, 700, 800, 900, 1000),
-    shortest: int = 400,
-) -> Setting:
-    """Draw a setting whose reference stays below `MAX_COST_MS`.
+def draw_setting(rng: Random) -> Setting:
+    """Draw a setting whose reference costs at most `MAX_COST_MS`.
 
-    It lasts at least `shortest` of the material's largest time steps, so that vibrations lose the
-    memory of their common start on the lattice sites.
+    It lasts at least `MIN_TIMESTEPS` of the material's largest time steps, so that vibrations lose
+    the memory of their common start on the lattice sites.
     """
     while True:
-        drawn = draw_material(rng) if material is None else material
-        cells = draw_cells(rng, drawn)
-        timestep = drawn.timestep * rng.choice((0.5, 1.0, 1.0))
-        most = 1000 * MAX_COST_MS / (num_atoms(drawn, cells) * drawn.cost_us)
-        least = 0.999 * shortest * drawn.timestep / timestep
-        fitting = [n for n in durations if least <= n <= most]
+        material = draw_material(rng)
+        cells = draw_cells(rng, material)
+        timestep = material.timestep * rng.choice((0.5, 1.0, 1.0))
+        most = 1000 * MAX_COST_MS / (num_atoms(material, cells) * material.cost_us)
+        least = 0.999 * MIN_TIMESTEPS * material.timestep / timestep
+        fitting = [n for n in DURATIONS if least <= n <= most]
         if fitting:
             return Setting(
-                material=drawn,
+                material=material,
                 cells=cells,
-                temperature=draw_temperature(rng, drawn, highest),
+                temperature=draw_temperature(rng, material),
                 timestep=timestep,
                 num_steps=rng.choice(fitting),
                 stated_seed=rng.randint(1, 999) if rng.random() < 0.15 else None,
@@ -230,18 +224,3 @@ def draw_static(rng: Random, structures: tuple[str, ...] | None = None) -> tuple
     while structures is not None and material.structure not in structures:
         material = draw_material(rng)
     return material, draw_cells(rng, material)
-
-
-__all__ = [
-    "DEFAULT_SEED",
-    "Family",
-    "Setting",
-    "Simulation",
-    "crystal_checks",
-    "draw_cells",
-    "draw_material",
-    "draw_setting",
-    "draw_static",
-    "draw_temperature",
-    "is_default",
-]

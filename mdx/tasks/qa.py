@@ -23,7 +23,7 @@ _STRUCTURES = {
     "b2": "caesium chloride (B2)",
     "l12": "L1_2",
 }
-_MAX_REPEATS = 1000  # draws without a new question: the space is exhausted
+_MAX_REPEATS = 500  # draws without a new question: the space is exhausted
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 Not a family itself: `heating` and `quench` draw their simulations here.
 """
 
+from dataclasses import replace
 from random import Random
 
 from mdx.tasks.family import Setting, Simulation, draw_setting
@@ -32,6 +33,7 @@ def ramp(setting: Setting, start: int, end: int) -> Simulation:
         *setting.checks("nvt"),
         Check(kind=CheckKind.RAMP, start=start, target=end),
     )
-    return setting.simulation(
-        commands, checks, start=temperature_slot(start), end=temperature_slot(end)
-    )
+    simulation = setting.simulation(commands, checks)
+    slots = {name: slot for name, slot in simulation.slots.items() if name != "temperature"}
+    slots |= {"start": temperature_slot(start), "end": temperature_slot(end)}
+    return replace(simulation, slots=slots)

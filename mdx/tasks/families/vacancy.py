@@ -11,8 +11,8 @@ from mdx.tasks.task import Check, CheckKind
 def draw(rng: Random) -> Simulation:
     """Draw an elemental crystal and the id of the atom that is removed."""
     material, cells = draw_static(rng, ("fcc", "bcc"))
-    removed = rng.randint(1, 99)
     atoms = num_atoms(material, cells) - 1
+    removed = rng.randint(1, min(99, atoms + 1))
     assert material.vacancy_energy is not None
     energy = material.energy_per_atom + material.vacancy_energy / atoms
     return Simulation(

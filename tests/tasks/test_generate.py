@@ -1,0 +1,113 @@
+"""Examples: splits without overlap, determinism, phrasings."""
+
+import os
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+
+from mdx.errors import UsageError
+from mdx.tasks.families import FAMILIES
+from mdx.tasks.generate import draw_examples, skeleton, split_of
+
+SCRIPT = "units metal\nvelocity all create 600 4928\nfix 2 all langevin 300 300 0.1 4928\nrun 300\n"
+
+
+def test_skeleton_ignores_seeds_and_nothing_else():
+    assert skeleton(SCRIPT) == skeleton(SCRIPT.replace("4928", "17"))
+    for old, new in (("600", "610"), ("0.1", "0.2"), ("run 300", "run 301"), ("metal", "real")):
+        assert skeleton(SCRIPT) != skeleton(SCRIPT.replace(old, new))
+
+
+def test_train_and_test_share_no_skeleton_and_no_text():
+    train = list(draw_examples(split="train", num_scripts=3000, seed=1, phrasings_per_script=4))
+    validation = list(draw_examples(split="validation", num_scripts=200, seed=1))
+    test = list(draw_examples(split="test", num_scripts=400, seed=1))
+    parts = [{skeleton(e.script) for e in part} for part in (train, validation, test)]
+    texts = [{e.task.prompt for e in part} for part in (train, validation, test)]
+    for sets in (parts, texts):
+        assert sum(map(len, sets)) == len(set.union(*sets))
+    assert all(split_of(e.script) == "test" for e in test)
+
+
+def test_a_text_determines_its_skeleton():
+    seen: dict[str, str] = {}
+    for seed in range(3):
+        for example in draw_examples(
+            split="train", num_scripts=1000, seed=seed, phrasings_per_script=5
+        ):
+            kept = seen.setdefault(example.task.prompt, skeleton(example.script))
+            assert kept == skeleton(example.script), example.task.prompt
+
+
+def test_scripts_are_distinct_and_spread_evenly_over_the_families():
+    examples = list(draw_examples(split="test", num_scripts=400, seed=2))
+    keys = {(e.task.family, skeleton(e.script)) for e in examples}
+    assert len(keys) == len(examples) == 400
+    counts = Counter(e.task.family for e in examples)
+    assert set(counts) == {f.name for f in FAMILIES}
+    assert max(counts.values()) - min(counts.values()) <= 1
+
+
+def test_longer_draw_begins_with_the_shorter():
+    short = list(draw_examples(split="train", num_scripts=30, seed=7))
+    long = list(draw_examples(split="train", num_scripts=90, seed=7))
+    assert long[:30] == short
+    assert list(draw_examples(split="train", num_scripts=30, seed=8)) != short
+
+
+def test_draw_does_not_depend_on_pythons_hash_seed():
+    program = (
+        "import hashlib\n"
+        "from mdx.tasks.generate import draw_examples\n"
+        "examples = draw_examples(split='train', num_scripts=60, seed=1, phrasings_per_script=2)\n"
+        "print(hashlib.sha256(repr(list(examples)).encode()).hexdigest())\n"
+    )
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("0", "1")
+    }
+    assert len(digests) == 1
+
+
+def test_phrasings_of_one_script_differ_in_text_and_id_alone():
+    examples = list(draw_examples(split="train", num_scripts=20, seed=4, phrasings_per_script=4))
+    for i in range(0, len(examples), 4):
+        four = examples[i : i + 4]
+        assert len({e.script for e in four}) == 1
+        assert len({e.task.prompt for e in four}) == len({e.task.id for e in four}) == 4
+
+
+def test_only_repairs_have_a_failed_script():
+    for example in draw_examples(split="train", num_scripts=80, seed=5, phrasings_per_script=2):
+        is_repair = example.task.family == "repair"
+        assert (example.failed_script is not None) == is_repair
+        assert example.failed_script != example.script
+        assert example.error is None
+
+
+def test_families_can_be_chosen():
+    examples = list(draw_examples(split="test", num_scripts=6, seed=1, families=["nvt", "void"]))
+    assert [e.task.family for e in examples].count("nvt") == 3
+    assert {e.task.family for e in examples} == {"nvt", "void"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"split": "tests"}, "the split must be one of"),
+        ({"families": ["nvtt"]}, "there is no task family 'nvtt'"),
+        ({"families": ["lattice_constant"], "num_scripts": 9999}, "distinct scripts"),
+    ],
+)
+def test_impossible_draws_are_refused(arguments: dict, message: str):
+    defaults = {"split": "test", "num_scripts": 1, "seed": 0}
+    with pytest.raises(UsageError, match=message):
+        list(draw_examples(**{**defaults, **arguments}))
