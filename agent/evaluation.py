@@ -9,6 +9,7 @@ less for free text. Evidence is what the farm's probes recorded, never the log.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from mdx.lammps.log import clean_error
 from mdx.lammps.run import Reward, RunResult, RunStatus
 from mdx.rewards import passed, score
 from mdx.tasks.task import Check, CheckKind, Task
@@ -55,7 +56,7 @@ def judge(task: Task, script: str | None, result: RunResult | None) -> Verdict:
     elif passed(reward):
         problem = None
     else:
-        problem = result.error or _shortfall(reward)
+        problem = clean_error(result.error) if result.error else _shortfall(reward)
     return Verdict(solved=problem is None, reward=reward, checks=checks, problem=problem)
 
 
@@ -72,7 +73,8 @@ def sanity_problems(result: RunResult) -> Iterable[str]:
     runs = result.evidence.runs
     final = result.evidence.final
     if result.status is not RunStatus.OK:
-        yield result.error or f"the run ended with status {result.status}"
+        error = clean_error(result.error) if result.error else ""
+        yield error or f"the run ended with status {result.status}"
     if not any(run.last_step > run.first_step for run in runs):
         yield "no step was made: the script needs a run or minimize command"
     if any(run.num_atoms_after < run.num_atoms_before for run in runs):

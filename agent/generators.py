@@ -78,8 +78,8 @@ class LocalGenerator:
     def generate(self, messages: Sequence[Message], *, num_candidates: int, seed: int) -> list[str]:
         """Sample answers; raises UsageError for a prompt that does not fit."""
         import jax
-        from mdx.model.hf import load_hf
 
+        from mdx.model.hf import load_hf
         from mdx.model.sampler import sample
 
         if not self.fits(messages):
@@ -89,8 +89,10 @@ class LocalGenerator:
             )
         if self._model is None:
             self._model = load_hf(self._model_dir)[1:]
+        graphdef, params = self._model
         (group,) = sample(
-            *self._model,
+            graphdef,
+            params,
             [self._encode(messages)],
             num_samples=num_candidates,
             max_new_tokens=self._max_new_tokens,

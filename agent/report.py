@@ -17,6 +17,7 @@ from pathlib import Path
 
 import msgspec
 
+from agent.evaluation import FREE_TEXT_FAMILY
 from agent.loop import Attempt, Outcome
 from mdx.errors import UsageError
 from mdx.lammps.run import RunResult, to_json
@@ -31,8 +32,19 @@ PLOT_FILE = "thermo.png"
 REPORT_FILE = "report.md"
 ATTEMPTS_FOLDER = "attempts"
 
+FREE_TEXT_NOTE = (
+    "A request in plain words carries no checks of its own. These say that the simulation is "
+    "sound, not that it is the one asked for: read the script before you trust it."
+)
+
 _BEST_FILES = (SCRIPT_FILE, LOG_FILE, RESULT_FILE, REWARD_FILE, PLOT_FILE, REPORT_FILE)
-_PLOTTED = ("temperature", "potential_energy", "pressure", "volume")
+# quantity -> its unit in the unit styles that chemists and physicists mostly use
+_PLOTTED = {
+    "temperature": {"metal": "K", "real": "K"},
+    "potential_energy": {"metal": "eV", "real": "kcal/mol"},
+    "pressure": {"metal": "bar", "real": "atm"},
+    "volume": {"metal": "Å³", "real": "Å³"},
+}
 
 
 class RunFolder:
@@ -92,6 +104,8 @@ def render_report(outcome: Outcome, *, finished: bool, plotted: bool) -> str:
     if best is not None:
         checks = "\n".join(f"- {check}" for check in best.verdict.checks)
         parts.append(f"Checks applied:\n\n{checks}")
+        if outcome.task.family == FREE_TEXT_FAMILY:
+            parts.append(FREE_TEXT_NOTE)
         parts.append("## Attempts\n\n" + _attempts_table(outcome))
     if best is not None and best.script is not None:
         parts.append(f"## Best script\n\n```lammps\n{best.script.rstrip()}\n```")
@@ -150,13 +164,13 @@ def plot_thermo(result: RunResult, file: Path) -> bool:
     figure = Figure(figsize=(9, 6), layout="constrained")
     FigureCanvasAgg(figure)
     units = result.evidence.final.units if result.evidence.final else "unknown"
-    for axes, name in zip(figure.subplots(2, 2).flat, _PLOTTED, strict=True):
+    for axes, (name, unit_of) in zip(figure.subplots(2, 2).flat, _PLOTTED.items(), strict=True):
         for run in runs:
             values = [float("nan") if v is None else v for v in run.series.get(name, ())]
             if values:
                 axes.plot(run.series["step"], values)
         axes.set_xlabel("step")
-        axes.set_ylabel(name.replace("_", " "))
-    figure.suptitle(f"probed during the run, {units} units")
+        axes.set_ylabel(f"{name.replace('_', ' ')} ({unit_of.get(units, units + ' units')})")
+    figure.suptitle("probed during the run")
     figure.savefig(file, dpi=100)
     return True

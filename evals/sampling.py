@@ -32,8 +32,8 @@ def sample_tasks(model_dir: str, tasks: Sequence[Task], config: CodegenConfig) -
     Raises UsageError for a prompt that does not fit into the model's context.
     """
     import jax
-    from mdx.model.hf import load_hf
 
+    from mdx.model.hf import load_hf
     from mdx.model.sampler import sample_stream
 
     tokenizer = Tokenizer.load(model_dir)

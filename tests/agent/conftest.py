@@ -17,10 +17,10 @@ def farm() -> Iterator[Farm]:
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Return the Hugging Face directory of a random model of one layer."""
     import jax
-    from mdx.model.hf import save_hf
 
     from mdx.model.config import ModelConfig
     from mdx.model.decoder import init
+    from mdx.model.hf import save_hf
     from mdx.tokenizer import SMALLEST_VOCABULARY, Tokenizer, train_tokenizer
 
     folder = tmp_path_factory.mktemp("tiny")

@@ -65,17 +65,17 @@ def lj_script() -> Callable[[int], str]:
 
 
 @pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Return the Hugging Face directory of a random model of one layer."""
+def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """Return the Hugging Face directories of two random models of one layer and one shape."""
     import jax
-    from mdx.model.hf import save_hf
 
     from mdx.model.config import ModelConfig
     from mdx.model.decoder import init
+    from mdx.model.hf import save_hf
     from mdx.tokenizer import SMALLEST_VOCABULARY, Tokenizer, train_tokenizer
 
     folder = tmp_path_factory.mktemp("tiny")
-    tokenizer_dir, model_dir = str(folder / "tokenizer"), str(folder / "model")
+    tokenizer_dir = str(folder / "tokenizer")
     train_tokenizer([LJ_SCRIPT] * 4, tokenizer_dir, SMALLEST_VOCABULARY)
     config = ModelConfig(
         vocab_size=Tokenizer.load(tokenizer_dir).vocab_size,
@@ -87,9 +87,16 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
         head_dim=8,
         max_position_embeddings=512,
     )
-    _, params = init(config, key=jax.random.key(0))
-    save_hf(params, config, tokenizer_dir, model_dir)
-    return model_dir
+    for name in ("first", "second"):
+        _, params = init(config, key=jax.random.key(len(name)))
+        save_hf(params, config, tokenizer_dir, str(folder / name))
+    return str(folder / "first"), str(folder / "second")
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_models: tuple[str, str]) -> str:
+    """Return the first of the two."""
+    return tiny_models[0]
 
 
 def _lj_task(num_steps: int) -> Task:

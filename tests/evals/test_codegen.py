@@ -131,6 +131,21 @@ def test_random_model_is_evaluated_from_its_directory_and_not_twice(
     assert repeated == report
 
 
+def test_stages_of_one_shape_share_their_compilations(
+    farm: Farm, tiny_models: tuple[str, str], lj_tasks: list[Task]
+) -> None:
+    from mdx.model.decode_loop import advance, start
+
+    config = CodegenConfig(num_samples=2, max_new_tokens=16, num_slots=2)
+    first, second = tiny_models
+    evaluate_codegen(first, lj_tasks, farm, config)
+    compiled = start._cache_size(), advance._cache_size()
+    evaluate_codegen(second, lj_tasks, farm, config)
+
+    assert min(compiled) > 0
+    assert (start._cache_size(), advance._cache_size()) == compiled
+
+
 def test_evaluation_without_tasks_or_model_is_refused(farm: Farm, lj_tasks: list[Task]) -> None:
     with pytest.raises(UsageError, match="at least one task"):
         evaluate_codegen("missing", [], farm)
