@@ -12,7 +12,7 @@ import jax
 
 from mdx.data.pipeline import cpt_batches
 from mdx.model.config import ComputeConfig, ModelConfig
-from mdx.model.sharding import MeshConfig, make_mesh, shard_batch, shard_tree
+from mdx.model.sharding import MeshConfig, make_mesh, shard_batch, shard_params
 from trainers.checkpoint import CheckpointConfig
 from trainers.export import finish
 from trainers.loop import DataConfig, fit
@@ -77,14 +77,14 @@ def run(config: CptConfig) -> str:
         num_microbatches=config.data.num_microbatches,
     )
     state = fit(
-        create_state(shard_tree(mesh, params), optimizer, state_key),
+        create_state(shard_params(params, mesh), optimizer, state_key),
         batches,
         train_step,
         stage="cpt",
         run_dir=config.run_dir,
         num_steps=config.optim.num_steps,
         checkpoint=config.checkpoint,
-        place=lambda batch: shard_batch(mesh, batch),
+        place=lambda batch: shard_batch(batch, mesh),
     )
     finish(config.run_dir, policy, state)
     return config.run_dir
