@@ -3,6 +3,7 @@
     R = 0.02 F + 0.08 S + 0.05 V + 0.10 B + 0.15 C + 0.60 G Q         (weights are configuration)
 
     F format: a script could be extracted         B box: a run is reached with at least one atom
+                                                    (1/2 for atoms, 1/4 for an empty box)
     S syntax: share of valid commands             C completion: steps done / steps asked,
     V files: potentials and data files resolve      halved by an error
     G gate: C = 1, no error, no integrity flag    Q quality: specification, outputs, physics,
@@ -106,10 +107,17 @@ def _outcome(facts: Facts, broken: bool, weights: RewardWeights) -> dict[str, fl
 
 
 def box_score(facts: Facts) -> float:
-    """Return B: a run or minimisation is reached with atoms; without one asked for, atoms exist."""
-    reached = any(run.num_atoms_before > 0 for run in facts.runs)
-    static = facts.task.num_steps == 0 and facts.final is not None and facts.num_atoms > 0
-    return float(reached or static)
+    """Return B: 1 if a run or minimisation is reached with atoms.
+
+    Short of that 1/2 for atoms and 1/4 for a box; a task without dynamics needs only the atoms.
+    """
+    if any(run.num_atoms_before > 0 for run in facts.runs):
+        return 1.0
+    if facts.final is None:
+        return 0.0
+    if facts.num_atoms == 0:
+        return 0.25
+    return 0.5 if facts.task.num_steps else 1.0
 
 
 def completion_score(facts: Facts) -> float:
