@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
 from rollout_farm.client import Farm
@@ -19,7 +20,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     import jax
 
     from mdx.model.config import ModelConfig
-    from mdx.model.decoder import init
+    from mdx.model.decoder import abstract_params
     from mdx.model.hf import save_hf
     from mdx.tokenizer import SMALLEST_VOCABULARY, Tokenizer, train_tokenizer
 
@@ -38,7 +39,8 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
         head_dim=8,
         max_position_embeddings=512,
     )
-    _, params = init(config, key=jax.random.key(0))
+    rng, shapes = np.random.default_rng(0), abstract_params(config)
+    params = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype("float32"), shapes)
     save_hf(params, config, tokenizer_dir, model_dir)
     return model_dir
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import pytest
 
 from mdx.lammps.run import Reward, RunResult, RunStatus
@@ -70,7 +71,7 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     import jax
 
     from mdx.model.config import ModelConfig
-    from mdx.model.decoder import init
+    from mdx.model.decoder import abstract_params
     from mdx.model.hf import save_hf
     from mdx.tokenizer import SMALLEST_VOCABULARY, Tokenizer, train_tokenizer
 
@@ -87,8 +88,10 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
         head_dim=8,
         max_position_embeddings=512,
     )
+    rng = np.random.default_rng(0)
     for name in ("first", "second"):
-        _, params = init(config, key=jax.random.key(len(name)))
+        shapes = abstract_params(config)
+        params = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype("float32"), shapes)
         save_hf(params, config, tokenizer_dir, str(folder / name))
     return str(folder / "first"), str(folder / "second")
 
