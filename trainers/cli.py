@@ -118,7 +118,7 @@ def _prepare_process() -> None:
             f"MDX_CACHE_DIR must be a directory that can be written: {error}"
         ) from error
     jax.config.update("jax_compilation_cache_dir", str(cache))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 def _restart_with_huge_pages() -> None:

@@ -5,6 +5,7 @@ mdx-train export --run-dir runs/sft --out my-model
 
 from pathlib import Path
 
+import jax
 import yaml
 
 from mdx.errors import UsageError
@@ -19,7 +20,9 @@ from trainers.state import TrainState
 
 def finish(run_dir: str, policy: Policy, state: TrainState) -> None:
     """Export the last state of a run to `<run_dir>/export` and mark the run complete."""
-    save_hf(state.params, policy.model, policy.tokenizer_dir, f"{run_dir}/{EXPORT}")
+    # on the host, where slicing the stacked layers compiles nothing
+    params = jax.device_get(state.params)
+    save_hf(params, policy.model, policy.tokenizer_dir, f"{run_dir}/{EXPORT}")
     mark_complete(run_dir, int(state.step))
 
 
@@ -40,5 +43,5 @@ def export_run(run_dir: str, out_dir: str) -> int:
     if restored is None:
         raise UsageError(f"{run_dir} has no checkpoint yet: nothing to export")
     step, params = restored
-    save_hf(params, model, tokenizer_dir, out_dir)
+    save_hf(jax.device_get(params), model, tokenizer_dir, out_dir)
     return step
