@@ -117,9 +117,12 @@ def render_report(outcome: Outcome, *, finished: bool, plotted: bool) -> str:
 def _headline(outcome: Outcome, finished: bool) -> str:
     rounds = max((attempt.round for attempt in outcome.attempts), default=0)
     if outcome.solved:
-        repairs = rounds - 1
-        return f"Solved after {repairs} repair{'' if repairs == 1 else 's'}"
-    return f"Not solved in {rounds} rounds" if finished else f"Unfinished after {rounds} rounds"
+        return f"Solved after {_count(rounds - 1, 'repair')}"
+    return f"{'Not solved in' if finished else 'Unfinished after'} {_count(rounds, 'round')}"
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def _attempts_table(outcome: Outcome) -> str:

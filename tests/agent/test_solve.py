@@ -166,7 +166,7 @@ def test_interrupted_session_leaves_its_attempts(farm: Farm, tmp_path: Path) -> 
 
     assert "lj/cutt" in (tmp_path / "script.in").read_text()
     assert "lj/cutt" in (tmp_path / "result.json").read_text()
-    assert (tmp_path / "report.md").read_text().startswith("# Unfinished after 1 rounds\n")
+    assert (tmp_path / "report.md").read_text().startswith("# Unfinished after 1 round\n")
 
 
 def test_new_session_replaces_the_old_one_in_its_folder(farm: Farm, tmp_path: Path) -> None:

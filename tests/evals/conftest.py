@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from mdx.lammps.run import Reward, RunResult, RunStatus
+from mdx.lammps.run import Reward, RunResult, RunStatus, to_json
 from mdx.tasks.task import Check, CheckKind, Task
 from mdx.trajectory import Completion, StopReason, Trajectory
 from rollout_farm.client import Farm
@@ -54,9 +54,30 @@ def farm() -> Iterator[Farm]:
 
 
 @pytest.fixture(scope="session")
+def farm_address(farm: Farm) -> str:
+    """Return where the shared farm's worker listens."""
+    return farm.fleet.workers[0].address
+
+
+@pytest.fixture(scope="session")
 def lj_tasks() -> list[Task]:
     """Return three tasks that differ in the number of steps that they ask for."""
     return [_lj_task(num_steps) for num_steps in (10, 20, 30)]
+
+
+@pytest.fixture(scope="session")
+def data_dir(lj_tasks: list[Task], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return a data folder whose MD-CodeGen holds the tasks as its test split."""
+    from mdx.data.datasets import MdCodeGen, write_dataset
+
+    folder = str(tmp_path_factory.mktemp("data"))
+    empty = dict.fromkeys(MdCodeGen.FIELDS, "")
+    records = [
+        empty | {"id": task.id, "task": to_json(task).decode(), "reward": 1.0, "wall_time_s": 0.1}
+        for task in lj_tasks
+    ]
+    write_dataset("md_code_gen", folder, {"test": records})
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from evals.cli import main
 from evals.codegen import summarise
-from evals.report import CodegenConfig, write_report
+from evals.report import CodegenConfig, read_report, write_report
 
 
 def test_help_starts_without_jax() -> None:
@@ -57,6 +57,32 @@ def test_data_folder_without_tasks_is_named_before_any_model_is_loaded(tmp_path:
     assert done.exit_code == 2
     assert str(tmp_path / "none") in done.output
     assert done.output.count("\n") == 1
+
+
+def test_codegen_evaluates_a_model_on_a_split_and_says_where_the_report_is(
+    tiny_model: str, data_dir: str, farm_address: str, tmp_path: Path
+) -> None:
+    out = str(tmp_path / "eval")
+    places = ["--model", tiny_model, "--data", data_dir, "--farm", farm_address, "--out", out]
+    amounts = ["--num-samples", "2", "--num-tasks", "0", "--max-new-tokens", "16"]
+    done = CliRunner().invoke(main, ["codegen", *places, *amounts])
+
+    assert done.exit_code == 0, done.output
+    assert "3 tasks, 2 samples each" in done.output
+    assert f"report: {out}" in done.output
+    assert [task.task_id for task in read_report(out).per_task] == ["lj-10", "lj-20", "lj-30"]
+
+
+def test_farm_that_does_not_answer_is_one_line(
+    tiny_model: str, data_dir: str, tmp_path: Path
+) -> None:
+    places = ["--model", tiny_model, "--data", data_dir, "--out", str(tmp_path / "eval")]
+    done = CliRunner().invoke(main, ["codegen", *places, "--farm", "127.0.0.1:9"])
+
+    assert done.exit_code == 1
+    assert "no farm worker answers (127.0.0.1:9" in done.output
+    assert done.output.count("\n") == 1
+    assert not (tmp_path / "eval").exists()
 
 
 def test_compare_prints_each_metric_with_its_interval(make_trajectory, tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def test_endless_script_is_stopped_at_the_limit(
 def test_random_model_is_evaluated_from_its_directory_and_not_twice(
     farm: Farm, tiny_model: str, lj_tasks: list[Task], tmp_path: Path
 ) -> None:
-    config = CodegenConfig(num_samples=2, max_new_tokens=16, num_slots=2)
+    config = CodegenConfig(num_samples=2, max_new_tokens=16)
     out = str(tmp_path / "eval")
     report = evaluate_codegen(tiny_model, lj_tasks, farm, config, out_dir=out)
 
@@ -136,7 +136,7 @@ def test_stages_of_one_shape_share_their_compilations(
 ) -> None:
     from mdx.model.decode_loop import advance, start
 
-    config = CodegenConfig(num_samples=2, max_new_tokens=16, num_slots=2)
+    config = CodegenConfig(num_samples=2, max_new_tokens=16)
     first, second = tiny_models
     evaluate_codegen(first, lj_tasks, farm, config)
     compiled = start._cache_size(), advance._cache_size()
