@@ -6,6 +6,7 @@ appended to a JSONL journal as they come, so a build that is killed runs only wh
 journal is keyed by content: a changed family, text or check is run again by itself.
 """
 
+import fcntl
 import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -16,6 +17,7 @@ from typing import IO
 
 import msgspec
 
+from mdx.errors import UsageError
 from mdx.lammps.run import RunLimits, RunRequest, RunResult, RunStatus, from_json, to_json
 from mdx.rewards import score
 from mdx.tasks.task import Task
@@ -41,7 +43,8 @@ class Job:
         """What the farm is asked: with the files that the checks look at."""
         task = self.tasks[0]
         wanted = {check.file for each in self.tasks for check in each.checks if check.file}
-        limits = RunLimits(wall_time_s=5.0, cpu_time_s=5.0)
+        # CPU time decides: a busy machine must not drop a good reference
+        limits = RunLimits(wall_time_s=60.0, cpu_time_s=5.0)
         return RunRequest(
             script=self.script,
             files=task.files,
@@ -65,12 +68,14 @@ class Outcome:
 
 
 class Journal:
-    """The outcomes on disk. Opening it reads them and cuts off a line torn by a kill."""
+    """The outcomes on disk. Opening it reads them and cuts off a line torn by a kill.
+
+    Raises UsageError where the folder cannot be written, or another process has the journal.
+    """
 
     def __init__(self, path: Path):
         self.outcomes: dict[str, Outcome] = {}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file: IO[bytes] = path.open("ab", buffering=0)
+        self._file = _open_alone(path)
         whole = 0
         for line in path.read_bytes().splitlines(keepends=True):
             try:
@@ -93,6 +98,24 @@ class Journal:
         """Write `outcome`; a kill after this returns cannot lose it."""
         self._file.write(to_json(outcome) + b"\n")
         self.outcomes[outcome.key] = outcome
+
+
+def _open_alone(path: Path) -> IO[bytes]:
+    """Open `path` to append, unless another process has it open."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("ab", buffering=0)
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        raise UsageError(
+            f"out_dir must be a folder that can be written, but {path.parent} is not: "
+            f"{error.strerror}"
+        ) from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise UsageError(f"another build is writing to {path.parent}: wait for it") from error
+    return file
 
 
 def run_jobs(jobs: Sequence[Job], farm: Farm) -> Iterator[Outcome]:

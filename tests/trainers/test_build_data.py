@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from mdx.config import load_config
 from mdx.data.datasets import read_records
 from mdx.data.tasks import load_examples, load_tasks, training_texts
-from mdx.errors import MdxError
+from mdx.errors import MdxError, UsageError
 from mdx.lammps.library import potentials_dir
 from mdx.lammps.run import RunStatus
 from mdx.tasks.generate import Example
@@ -196,6 +196,21 @@ def test_a_journal_forgets_only_a_torn_line(tmp_path):
         journal.add(outcome(jobs[1], rewards=(1.0, 0.25)))
     with Journal(path) as journal:
         assert [o.rewards for o in journal.outcomes.values()] == [(1.0, 0.5), (1.0, 0.25)]
+
+
+def test_two_builds_cannot_write_one_journal(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    with Journal(path), pytest.raises(UsageError, match="another build"):
+        Journal(path)
+    with Journal(path):
+        pass  # free again
+
+
+def test_an_out_dir_that_is_a_file_is_a_usage_error(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(UsageError, match="out_dir must be a folder"):
+        Journal(file / "journal.jsonl")
 
 
 def test_a_split_without_one_right_reference_is_an_error(farm, built, tmp_path):
