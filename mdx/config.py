@@ -62,7 +62,8 @@ def _checked(overrides: Sequence[str]) -> list[str]:
     for override in overrides:
         if "=" not in override:
             raise ConfigError(f"an override must read key=value, not {override!r}")
-    return list(overrides)
+    # `key=` means the empty text, as in a shell; YAML would read a null, which is `key=null`
+    return [f"{text}''" if text.endswith("=") else text for text in overrides]
 
 
 def _explain(error: OmegaConfBaseException, kind: type) -> str:
