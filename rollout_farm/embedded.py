@@ -93,6 +93,7 @@ def _start(config: WorkerConfig) -> "subprocess.Popen[bytes]":
         [sys.executable, "-P", "-c", _BOOT, ROOT, settings],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        env={**os.environ, "GRPC_VERBOSITY": "NONE"},
         cwd="/",
         start_new_session=True,  # Ctrl-C is the owner's to handle
     )

@@ -14,6 +14,7 @@ import contextlib
 import ipaddress
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable
 
@@ -130,11 +131,22 @@ def check_exposure(config: WorkerConfig) -> None:
 
 def _bind(server: grpc.aio.Server, listen: str) -> str:
     """Bind the server and return the address that clients use."""
+    _refuse_used_socket(listen)
     try:
         port = server.add_insecure_port(listen)
     except RuntimeError as error:
-        raise FarmError(f"cannot listen on {listen}: {error}") from error
+        raise FarmError(
+            f"cannot listen on {listen}: the address is in use or none of this machine's"
+        ) from error
     return listen if listen.startswith("unix:") else f"{listen.rpartition(':')[0]}:{port}"
+
+
+def _refuse_used_socket(listen: str) -> None:
+    """Raise FarmError if someone serves on that unix socket; gRPC would take it from them."""
+    if listen.startswith("unix:"):
+        with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):
+            probe.connect(listen.removeprefix("unix:"))
+            raise FarmError(f"cannot listen on {listen}: another worker serves there")
 
 
 def _stop_event(until_eof_of: int | None) -> asyncio.Event:

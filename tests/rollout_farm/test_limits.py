@@ -1,0 +1,56 @@
+"""Time, memory and disk: each limit ends a run with the status of its name, and soon."""
+
+import pytest
+
+from mdx.lammps.run import RunStatus
+
+ENDLESS = "label again\nvariable x equal 1\njump SELF again\n"
+FLOOD = "label again\nprint '{text}' {where}\njump SELF again\n"
+
+
+def test_endless_script_is_stopped_at_its_wall_time(run):
+    result = run(ENDLESS, wall_time_s=0.5)
+    assert result.status is RunStatus.TIMEOUT
+    assert 0.5 <= result.timings.wall_s < 1.5
+    assert result.failed_command is not None
+    assert "0.5 s wall time" in result.error
+
+
+def test_cpu_time_is_limited_apart_from_wall_time(run):
+    result = run(ENDLESS, cpu_time_s=0.4, wall_time_s=9.0)
+    assert result.status is RunStatus.TIMEOUT
+    assert result.timings.cpu_s < 2.5
+
+
+def test_memory_hog_is_stopped(run):
+    hog = (
+        "units lj\nlattice fcc 0.8442\nregion b block 0 2 0 2 0 2\ncreate_box 1 b\n"
+        "create_atoms 1 box\nreplicate 100 100 100\n"
+    )
+    result = run(hog, memory_bytes=128 << 20)
+    assert result.status is RunStatus.OUT_OF_MEMORY
+    assert "128 MiB" in result.error
+    assert result.failed_command == "replicate 100 100 100"
+
+
+@pytest.mark.parametrize("where", ["append flood.txt screen no", ""])
+def test_output_flood_is_stopped(run, where):
+    script = FLOOD.format(text="x" * 2000, where=where)
+    result = run(script, output_bytes=1 << 20, want_outputs=("*",))
+    assert result.status is RunStatus.OUTPUT_LIMIT
+    assert sum(output.size_bytes for output in result.outputs.values()) <= 1 << 20
+
+
+def test_flood_of_files_is_stopped(run):
+    script = "variable i loop 5000\nlabel a\nprint x file f$i screen no\nnext i\njump SELF a\n"
+    assert run(script).status is RunStatus.OUTPUT_LIMIT
+
+
+def test_log_comes_back_bounded_with_its_end(run):
+    script = (
+        "variable i loop 2000\nlabel a\nprint 'line $i'\nnext i\njump SELF a\nprint 'the end'\n"
+    )
+    result = run(script, log_bytes=1000)
+    assert result.status is RunStatus.OK
+    assert len(result.log) <= 1000
+    assert result.log.endswith("the end\n")

@@ -1,0 +1,170 @@
+"""The layers: they hold here, a host that lacks some is found out, and none is taken on trust."""
+
+import os
+import signal
+import struct
+import time
+from pathlib import Path
+
+import pytest
+
+from mdx.errors import FarmError, UsageError
+from mdx.lammps.run import RunLimits, RunRequest, RunStatus
+from rollout_farm import sandbox, seccomp
+from rollout_farm.client import Farm
+from rollout_farm.config import WorkerConfig
+from rollout_farm.embedded import EmbeddedWorker
+from rollout_farm.worker import check_exposure
+
+FLOOD = "variable i loop 100000\nlabel a\nprint x file f$i screen no\nnext i\njump SELF a\n"
+
+
+def test_results_name_the_layers_that_held(run):
+    result = run("units lj\n")
+    assert "unsandboxed" not in result.sandbox
+    assert sandbox.required_missing(result.sandbox) is None
+
+
+@pytest.mark.parametrize(
+    ("layers", "missing"),
+    [
+        (("namespaces", "limits", "landlock", "seccomp"), "zygote"),
+        (("zygote", "namespaces", "landlock", "seccomp"), "limits"),
+        (("zygote", "namespaces", "limits", "landlock"), "seccomp"),
+        (("zygote", "limits", "seccomp"), "namespaces"),
+        (("zygote", "limits", "seccomp", "landlock"), None),
+        (("zygote", "limits", "seccomp", "namespaces"), None),
+    ],
+)
+def test_what_a_farm_needs(layers, missing):
+    assert sandbox.required_missing(layers) == missing
+
+
+def test_host_without_namespaces_is_held_by_landlock(tmp_path):
+    config = WorkerConfig(num_slots=1, without_layers=["namespaces"])
+    with _worker(config) as worker, Farm([worker.ready.address]) as farm:
+        good = farm.run(RunRequest(script="units lj\nprint x file a.txt\n", want_outputs=("*",)))
+        assert good.status is RunStatus.OK
+        assert good.sandbox == ("zygote", "limits", "landlock", "seccomp")
+        assert good.outputs["a.txt"].content == b"x\n"
+        assert farm.run(RunRequest(script="include a.txt\n")).status is RunStatus.ERROR
+        secret = tmp_path / "secret"
+        secret.write_text("units lj\n")
+        assert farm.run(RunRequest(script=f"include {secret}\n")).status is RunStatus.ERROR
+        limits = RunLimits(output_bytes=1 << 20)
+        flood = farm.run(RunRequest(script=FLOOD, limits=limits))
+        assert flood.status is RunStatus.OUTPUT_LIMIT
+        assert flood.timings.wall_s < 5
+
+
+@pytest.mark.parametrize("layers", [["seccomp"], ["namespaces", "landlock"]])
+def test_host_that_cannot_sandbox_is_refused_by_name(layers):
+    with pytest.raises(FarmError, match=f"{layers[0]!r} does not hold.*--allow-unsandboxed"):
+        EmbeddedWorker(WorkerConfig(num_slots=1, without_layers=layers))
+
+
+def test_results_of_an_unsandboxed_worker_say_so():
+    config = WorkerConfig(num_slots=1, without_layers=["seccomp"], allow_unsandboxed=True)
+    with _worker(config) as worker, Farm([worker.ready.address]) as farm:
+        assert farm.run(RunRequest(script="units lj\n")).sandbox[0] == "unsandboxed"
+
+
+def test_unsandboxed_worker_is_not_served_to_others():
+    for listen in ("0.0.0.0:0", "[::]:0", "example.org:50051"):
+        with pytest.raises(UsageError, match="loopback"):
+            check_exposure(WorkerConfig(listen=listen, allow_unsandboxed=True))
+    for listen in ("127.0.0.1:0", "[::1]:0", "localhost:0", "unix:/tmp/x"):
+        check_exposure(WorkerConfig(listen=listen, allow_unsandboxed=True))
+
+
+def test_seccomp_program_answers_each_call_as_its_table_says():
+    program = seccomp.filter_program(4711)
+    index = seccomp.platform_index()
+    assert _answer(program, seccomp._ALLOWED["read"][index]) == 0x7FFF0000
+    assert _answer(program, seccomp._KILLED["execve"][index]) == 0x80000000
+    assert _answer(program, 999) == 0x00050001
+    assert _answer(program, seccomp._TGKILL[index], 4711) == 0x7FFF0000
+    assert _answer(program, seccomp._TGKILL[index], 1) == 0x80000000
+    assert _answer(program, 0, arch=0x40000003) == 0x80000000  # 32-bit calls
+    assert _answer(program, 0x40000000) == 0x80000000  # x32 calls
+
+
+def test_seccomp_tables_name_no_number_twice():
+    for column in (0, 1):
+        numbers = [
+            pair[column]
+            for table in (seccomp._ALLOWED, seccomp._KILLED, {"tgkill": seccomp._TGKILL})
+            for pair in table.values()
+            if pair[column] >= 0
+        ]
+        assert len(numbers) == len(set(numbers))
+
+
+def test_worker_and_its_zygotes_end_with_their_owner():
+    reader, writer = os.pipe()
+    owner = os.fork()
+    if owner == 0:
+        worker = EmbeddedWorker(WorkerConfig(num_slots=1))
+        os.write(writer, struct.pack("i", worker.pid))
+        signal.pause()
+    [worker] = struct.unpack("i", os.read(reader, 4))
+    children = _descendants(worker)
+    assert len(children) >= 1
+    os.kill(owner, signal.SIGKILL)
+    os.waitpid(owner, 0)
+    os.close(reader)
+    os.close(writer)
+    deadline = time.monotonic() + 10
+    while any(_is_alive(pid) for pid in (worker, *children)):
+        assert time.monotonic() < deadline, "processes outlive their owner"
+        time.sleep(0.05)
+
+
+class _worker:  # noqa: N801
+    """An embedded worker as a context manager."""
+
+    def __init__(self, config: WorkerConfig):
+        self._worker = EmbeddedWorker(config)
+
+    def __enter__(self) -> EmbeddedWorker:
+        return self._worker
+
+    def __exit__(self, *_: object) -> None:
+        self._worker.close()
+
+
+def _descendants(pid: int) -> list[int]:
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in map(int, (task / "children").read_text().split()):
+            found += [child, *_descendants(child)]
+    return found
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def _answer(program: bytes, number: int, argument: int = 0, arch: int | None = None) -> int:
+    """Interpret the BPF program as the kernel would (an independent oracle)."""
+    import platform
+
+    arch = arch or {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}[platform.machine()]
+    data = struct.pack("IIQQ", number, arch, 0, argument)
+    instructions = list(struct.iter_unpack("HBBI", program))
+    accumulator, position = 0, 0
+    while True:
+        code, if_true, if_false, value = instructions[position]
+        position += 1
+        if code == 0x20:
+            [accumulator] = struct.unpack_from("I", data, value)
+        elif code == 0x15:
+            position += if_true if accumulator == value else if_false
+        elif code == 0x35:
+            position += if_true if accumulator >= value else if_false
+        elif code == 0x06:
+            return value
