@@ -14,6 +14,7 @@ from mdx.lammps.script import Script
 from mdx.tasks.task import Check, CheckKind, Task
 
 NUM_BLOCKS = 5
+_LARGEST = 1e100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +154,11 @@ def _second_half(run: ProbedRun) -> dict[str, tuple[float, ...]]:
     steps = run.series.get("step", ())
     kept = [i for i, step in enumerate(steps) if step is not None and step >= middle]
     return {
-        name: tuple(v for i in kept if (v := values[i]) is not None)
+        name: finite_values([values[i] for i in kept if i < len(values)])
         for name, values in run.series.items()
     }
+
+
+def finite_values(series: Sequence[float | None]) -> tuple[float, ...]:
+    """Drop what is missing or so large that its square would overflow."""
+    return tuple(value for value in series if value is not None and abs(value) < _LARGEST)

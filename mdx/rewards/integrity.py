@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from importlib import resources
 
 from mdx.lammps.script import Command
-from mdx.rewards.facts import Facts, is_run
+from mdx.rewards.facts import Facts, finite_values, is_run
 from mdx.rewards.outputs import count_frames, matching_outputs
 from mdx.rewards.specification import energy_difference, ensemble, num_atoms, potential
 from mdx.tasks.task import CheckKind
@@ -48,7 +48,7 @@ def frozen(facts: Facts) -> bool:
     run = facts.production
     if run is None or not facts.task.num_steps:
         return False
-    values = [v for v in run.series.get("temperature", ()) if v is not None]
+    values = finite_values(run.series.get("temperature", ()))
     wanted = [c.target for c in facts.checks(CheckKind.TEMPERATURE, CheckKind.RAMP) if c.target]
     still = len(values) >= 5 and (
         max(values) - min(values) <= 1e-9 * max(map(abs, values))

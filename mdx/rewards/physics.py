@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from mdx.rewards.facts import (
     Facts,
     block_means,
+    finite_values,
     is_run,
     mean,
     ramp,
@@ -80,7 +81,7 @@ def temperature_ramp(facts: Facts, check: Check) -> float:
     The end is the last tenth of the run, whose mean lies a twentieth of the ramp before the target.
     """
     series = facts.production.series.get("temperature", ()) if facts.production else ()
-    values = [value for value in series if value is not None]
+    values = finite_values(series)
     if len(values) < 10 or check.target is None:
         return 0.0
     start = check.start if check.start is not None else mean(values[:5])
@@ -109,7 +110,7 @@ def minimized(facts: Facts, check: Check) -> float:
 def finite(facts: Facts, check: Check) -> float:
     """Mark whether every probe value is a number."""
     series = (values for run in facts.runs for values in run.series.values())
-    is_finite = all(value is not None for values in series for value in values)
+    is_finite = all(len(finite_values(values)) == len(values) for values in series)
     return float(is_finite and facts.final is not None and facts.final.finite)
 
 

@@ -181,6 +181,15 @@ def test_one_missing_value_is_not_finite():
     assert mark(facts(run(), finite=False), CheckKind.FINITE) == 0.0
 
 
+def test_an_explosion_earns_nothing_and_breaks_nothing():
+    huge = np.full(101, 1e300)
+    found = facts(run(temperature=huge, pressure=-huge, volume=huge, kinetic_energy=huge))
+    for kind in PHYSICS:
+        assert mark(found, kind, target=300.0) == 0.0, kind
+    wild = facts(run(temperature=np.where(np.arange(101) % 2, 1e99, -1e99)))
+    assert mark(wild, CheckKind.TEMPERATURE, target=300.0) == 0.0
+
+
 def test_observables_are_relative_to_their_targets():
     found = facts(run())
     assert mark(found, CheckKind.ENERGY, target=-900 / N) == 1.0
