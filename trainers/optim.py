@@ -1,4 +1,4 @@
-"""How a gradient becomes an update: clipping, AdamW and the learning rate's schedule.
+"""How a gradient becomes an update: clipping, AdamW or Muon, and the learning rate's schedule.
 
 The schedule is kept apart from the transformation: `make_train_step` multiplies the direction that
 the transformation gives by `schedule(state.step)`. So a skipped step (see `trainers.step`) neither
@@ -6,19 +6,23 @@ delays the schedule nor makes the logged learning rate wrong.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import optax
+from optax.contrib import MuonDimensionNumbers, muon
 
 from mdx.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimConfig:
-    """AdamW with a linear warm-up and a cosine decay."""
+    """AdamW or Muon with a linear warm-up and a cosine decay."""
 
+    algorithm: str = "adamw"  # or "muon": layers' matrices by Muon, everything else by AdamW
     num_steps: int = 100
-    peak_lr: float = 1e-3
+    peak_lr: float = 1e-3  # of AdamW
+    muon_lr_ratio: float = 5.0  # Muon's learning rate over AdamW's
     warmup_steps: int = 10
     end_lr_fraction: float = 0.1  # of peak_lr, reached at num_steps; 1 keeps the rate constant
     weight_decay: float = 0.1  # on matrices only; multiplied by the learning rate
@@ -29,6 +33,8 @@ class OptimConfig:
 
     def __post_init__(self) -> None:
         checks = {
+            "algorithm must be adamw or muon": self.algorithm in ("adamw", "muon"),
+            "muon_lr_ratio must be above 0": self.muon_lr_ratio > 0,
             "num_steps must be 1 or more": self.num_steps >= 1,
             "peak_lr must be above 0": self.peak_lr > 0,
             "warmup_steps must be 0 or more": self.warmup_steps >= 0,
@@ -59,18 +65,71 @@ def make_schedule(config: OptimConfig) -> optax.Schedule:
 
 
 def make_optimizer(config: OptimConfig) -> optax.GradientTransformation:
-    """Return gradient -> direction of descent at unit learning rate.
+    """Return gradient -> direction of descent at a learning rate of 1.
 
-    Clip by the global norm, Adam with fp32 moments, then weight decay on leaves named as matrices.
-    Reference: Loshchilov, Hutter 2019, "Decoupled Weight Decay Regularization".
+    Clip by the global norm, then AdamW or Muon with fp32 moments; weight decay is on matrices.
     """
     clip = optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity()
+    update = _muon(config) if config.algorithm == "muon" else _adamw(config)
+    return optax.chain(clip, update)
+
+
+def _adamw(config: OptimConfig) -> optax.GradientTransformation:
+    """Return AdamW at a learning rate of 1.
+
+    Reference: Loshchilov, Hutter 2019, "Decoupled Weight Decay Regularization".
+    """
     return optax.chain(
-        clip,
         optax.scale_by_adam(b1=config.beta1, b2=config.beta2, eps=config.epsilon),
         optax.add_decayed_weights(config.weight_decay, mask=decay_mask),
         optax.scale(-1.0),
     )
+
+
+def _muon(config: OptimConfig) -> optax.GradientTransformation:
+    """Orthogonalise the momentum of each layer's matrices; AdamW for embeddings and norms.
+
+    Small models learn from about half the tokens with it (docs/log.md). Decay is relative to each
+    group's own learning rate. Reference: Jordan et al. 2024, "Muon: An optimizer for hidden layers
+    in neural networks".
+    """
+
+    def transformation(params: optax.Params) -> optax.GradientTransformation:
+        return muon(
+            learning_rate=config.muon_lr_ratio,
+            weight_decay=config.weight_decay / config.muon_lr_ratio,
+            weight_decay_mask=decay_mask,
+            adam_learning_rate=1.0,
+            adam_b1=config.beta1,
+            adam_b2=config.beta2,
+            adam_weight_decay=config.weight_decay,
+            muon_weight_dimension_numbers=_matrix_dimensions(params),
+        )
+
+    # Which dimensions a matrix maps from and to follows from the parameters' names, so the
+    # transformation is made anew from the tree at hand; its state is the same every time.
+    return optax.GradientTransformation(
+        lambda params: transformation(params).init(params),
+        lambda gradient, state, params=None: transformation(params).update(gradient, state, params),
+    )
+
+
+def _matrix_dimensions(params: optax.Params) -> Any:
+    """Return, for each layers' matrix, which axes it maps from and to; None for other leaves.
+
+    Axis 0 counts layers. Projections from the hidden state are [L, D, ...], those back [L, ..., D].
+    """
+
+    def dimensions(path: tuple[Any, ...], leaf: Any) -> MuonDimensionNumbers | None:
+        name = jax.tree_util.keystr(path)
+        if "layers" not in name or "norm" in name:
+            return None
+        last = leaf.ndim - 1
+        if name.endswith("['o_proj']"):
+            return MuonDimensionNumbers(tuple(range(1, last)), last)
+        return MuonDimensionNumbers(1, tuple(range(2, last + 1)))
+
+    return jax.tree_util.tree_map_with_path(dimensions, params)
 
 
 def decay_mask(params: optax.Params) -> optax.Params:

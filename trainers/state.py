@@ -32,13 +32,7 @@ def create_state(
 ) -> TrainState:
     """Return the state before the first step, with the moments placed as `params` are placed."""
     replicated = _replicated(jax.tree.leaves(params)[0].sharding)
-    shardings = optax.tree_utils.tree_map_params(
-        optimizer,
-        lambda _, param: param.sharding,
-        jax.eval_shape(optimizer.init, params),
-        params,
-        transform_non_params=lambda _: replicated,
-    )
+    shardings = _like_params(jax.eval_shape(optimizer.init, params), params, replicated)
     return TrainState(
         step=jax.device_put(jnp.zeros((), jnp.int32), replicated),
         params=params,
@@ -52,6 +46,24 @@ def abstract_state(state: TrainState) -> TrainState:
     return jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), state
     )
+
+
+def _like_params(opt_state: PyTree, params: PyTree, otherwise: Sharding) -> PyTree:
+    """Return a sharding for each leaf of `opt_state`: that of the parameter its path ends with.
+
+    Optimizers that treat groups of parameters differently keep trees with holes, so a moment is
+    known by its path, not by the structure of the whole.
+    """
+    placed = {
+        jax.tree_util.keystr(path): leaf.sharding
+        for path, leaf in jax.tree_util.tree_leaves_with_path(params)
+    }
+
+    def find(path: tuple[Any, ...], _: Any) -> Sharding:
+        suffixes = (jax.tree_util.keystr(path[start:]) for start in range(len(path)))
+        return next((placed[suffix] for suffix in suffixes if suffix in placed), otherwise)
+
+    return jax.tree_util.tree_map_with_path(find, opt_state)
 
 
 def _replicated(sharding: Sharding) -> Sharding:

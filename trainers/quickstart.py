@@ -1,0 +1,238 @@
+"""The whole story on a small model: data, tokenizer, three stages, evaluation, the agent.
+
+Each phase is the same code that its own command runs; this file only says what follows what:
+
+    data        draw tasks, run every reference script on the farm, write the three data sets
+    tokenizer   train SentencePiece on the training split
+    base        export the untrained model, so that its evaluation shows where we start
+    cpt         next-token prediction on MD-Knowledge
+    sft         conversations: prompt -> script
+    grpo        MD-GRPO: scripts are run, what really happened is the reward
+    evaluate    every stage on the same held-out tasks
+    agent       write, run, evaluate, repair
+
+A phase that is finished is not repeated: after a kill the same command goes on, within a stage
+from its last checkpoint. A run that is complete, or was started with another configuration, is
+moved aside and a new one begins. `trainers.summary` writes the table at the end.
+
+    mdx-train quickstart --config configs/quickstart.yaml
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import jax
+from rich.console import Console
+
+from agent import solve
+from evals.cli import progress_bar
+from evals.codegen import evaluate_codegen
+from evals.report import CodegenConfig
+from mdx.config import dump_config
+from mdx.data.tasks import load_tasks, training_texts
+from mdx.model.config import ModelConfig
+from mdx.model.decoder import init
+from mdx.model.hf import save_hf
+from mdx.tokenizer import Tokenizer, train_tokenizer
+from rollout_farm.client import Farm
+from trainers import build_data, cpt, grpo, sft
+from trainers.run_dir import CONFIG, EXPORT, write_atomically
+from trainers.summary import STAGES, SUMMARY, write_summary
+
+_PHASES = "phases.json"
+_VOLATILE = ("install_s",)  # configuration that says nothing about what is computed
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentConfig:
+    """What the agent is asked to do at the end."""
+
+    request: str = "NVT copper 3x3x3, 300 K, 600 steps, dt 0.002 ps"
+    max_attempts: int = 4
+    num_candidates: int = 4
+    temperature: float = 0.7
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuickstartConfig:
+    """Every stage's configuration; the places they read and write are derived from `run_dir`."""
+
+    run_dir: str = "runs/quickstart"
+    seed: int = 0
+    install_s: float = 0.0  # time that the installation took, for the summary
+    vocab_size: int = 1024
+    num_eval_tasks: int = 200
+    data: build_data.BuildConfig = field(default_factory=build_data.BuildConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    cpt: cpt.CptConfig = field(default_factory=cpt.CptConfig)
+    sft: sft.SftConfig = field(default_factory=sft.SftConfig)
+    grpo: grpo.GrpoConfig = field(default_factory=grpo.GrpoConfig)
+    codegen: CodegenConfig = field(default_factory=CodegenConfig)
+    agent: AgentConfig = field(default_factory=AgentConfig)
+
+    def place(self, *names: str) -> str:
+        """Return the path of something inside `run_dir`."""
+        return os.path.join(self.run_dir, *names)
+
+    def export_of(self, stage: str) -> str:
+        """Return the Hugging Face directory of a stage."""
+        return self.place(stage, EXPORT)
+
+
+def run(config: QuickstartConfig) -> str:
+    """Run every phase that is not finished, write the summary, return `run_dir`."""
+    console = Console(stderr=True)
+    _claim(config, console)
+    clock = PhaseClock(config.place(_PHASES), console)
+    clock.add("install", config.install_s)
+    clock.measure("data", lambda: build_data.run(_data_config(config)))
+    clock.measure("tokenizer", lambda: _train_tokenizer(config))
+    clock.measure("base", lambda: _export_untrained(config))
+    clock.measure("cpt", lambda: cpt.run(_cpt_config(config)))
+    clock.measure("sft", lambda: sft.run(_sft_config(config)))
+    clock.measure("grpo", lambda: grpo.run(_grpo_config(config)))
+    for stage in STAGES:
+        clock.measure(f"evaluate {stage}", lambda stage=stage: _evaluate(config, stage))
+    clock.measure("agent", lambda: _ask_agent(config))
+    summary = write_summary(config.run_dir, clock.seconds)
+    console.print(summary, markup=False, highlight=False)
+    return config.run_dir
+
+
+class PhaseClock:
+    """Runs phases once and remembers, on disk, which are finished and how long each took."""
+
+    def __init__(self, path: str, console: Console) -> None:
+        self._file = Path(path)
+        self._console = console
+        self.seconds: dict[str, float] = {}
+        self._finished: set[str] = set()
+        if self._file.is_file():
+            stored = json.loads(self._file.read_text(encoding="utf-8"))
+            self.seconds, self._finished = stored["seconds"], set(stored["finished"])
+
+    def add(self, name: str, seconds: float) -> None:
+        """Count `seconds` towards the phase `name`; interrupted attempts add up."""
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + seconds, 3)
+        self._save()
+
+    def measure(self, name: str, phase: Callable[[], object]) -> None:
+        """Run `phase` unless it is finished, and count its wall time even if it is interrupted."""
+        if name in self._finished:
+            return
+        self._console.rule(name, align="left")
+        started = time.monotonic()
+        try:
+            phase()
+            self._finished.add(name)
+        finally:
+            self.add(name, time.monotonic() - started)
+
+    def _save(self) -> None:
+        content = {"seconds": self.seconds, "finished": sorted(self._finished)}
+        write_atomically(self._file, json.dumps(content, indent=2) + "\n")
+
+
+def _claim(config: QuickstartConfig, console: Console) -> None:
+    """Start `run_dir` afresh unless it holds an unfinished run of the same configuration."""
+    directory = Path(config.run_dir)
+    content = dump_config(replace(config, **dict.fromkeys(_VOLATILE, 0.0)))
+    stored = directory / CONFIG
+    if directory.exists():
+        same = stored.is_file() and stored.read_text(encoding="utf-8") == content
+        if same and not (directory / SUMMARY).is_file():
+            console.print(f"going on with {directory}")
+            return
+        aside = next(p for p in _numbered(directory) if not p.exists())
+        directory.rename(aside)
+        console.print(f"{directory} held another run: it is now {aside}")
+    directory.mkdir(parents=True)
+    write_atomically(stored, content)
+
+
+def _numbered(directory: Path) -> Iterator[Path]:
+    return (directory.with_name(f"{directory.name}.{n}") for n in range(1, 1_000_000))
+
+
+def _data_config(config: QuickstartConfig) -> build_data.BuildConfig:
+    return replace(config.data, out_dir=config.place("data"), seed=config.seed)
+
+
+def _cpt_config(config: QuickstartConfig) -> cpt.CptConfig:
+    data = replace(
+        config.cpt.data, data_dir=config.place("data"), tokenizer_dir=config.place("tokenizer")
+    )
+    return replace(
+        config.cpt,
+        run_dir=config.place("cpt"),
+        init_from=config.export_of("base"),
+        data=data,
+        seed=config.seed,
+    )
+
+
+def _sft_config(config: QuickstartConfig) -> sft.SftConfig:
+    data = replace(
+        config.sft.data, data_dir=config.place("data"), tokenizer_dir=config.place("tokenizer")
+    )
+    return replace(
+        config.sft,
+        run_dir=config.place("sft"),
+        init_from=config.export_of("cpt"),
+        data=data,
+        seed=config.seed,
+    )
+
+
+def _grpo_config(config: QuickstartConfig) -> grpo.GrpoConfig:
+    return replace(
+        config.grpo,
+        run_dir=config.place("grpo"),
+        init_from=config.export_of("sft"),
+        data_dir=config.place("data"),
+        seed=config.seed,
+    )
+
+
+def _train_tokenizer(config: QuickstartConfig) -> None:
+    """Train on the training splits only: what is held out shapes nothing."""
+    texts = training_texts(config.place("data"))
+    train_tokenizer(texts, config.place("tokenizer"), config.vocab_size, config.seed)
+
+
+def _export_untrained(config: QuickstartConfig) -> None:
+    tokenizer = Tokenizer.load(config.place("tokenizer"))
+    model = replace(config.model, vocab_size=tokenizer.vocab_size)
+    _, params = init(model, key=jax.random.key(config.seed))
+    save_hf(params, model, config.place("tokenizer"), config.export_of("base"))
+
+
+def _evaluate(config: QuickstartConfig, stage: str) -> None:
+    tasks = load_tasks(config.place("data"), "test")[: config.num_eval_tasks]
+    codegen = replace(config.codegen, seed=config.seed)
+    num_scripts = len(tasks) * codegen.num_samples
+    with Farm() as farm, progress_bar(num_scripts) as on_done:
+        evaluate_codegen(
+            config.export_of(stage),
+            tasks,
+            farm,
+            codegen,
+            out_dir=config.place("eval", stage),
+            on_done=on_done,
+        )
+
+
+def _ask_agent(config: QuickstartConfig) -> None:
+    solve(
+        config.agent.request,
+        model=config.export_of("grpo"),
+        run_dir=config.place("agent"),
+        max_attempts=config.agent.max_attempts,
+        num_candidates=config.agent.num_candidates,
+        temperature=config.agent.temperature,
+        seed=config.seed,
+    )
