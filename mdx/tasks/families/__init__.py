@@ -1,4 +1,8 @@
-"""The task families, listed one by one."""
+"""The task families, listed one by one.
+
+A new family is a file beside these with a `draw` function and a `FAMILY`, named in the list below.
+`ramps` and `spheres` hold what two families share.
+"""
 
 from mdx.tasks.families import (
     compression,
