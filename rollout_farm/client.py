@@ -34,6 +34,7 @@ from rollout_farm.fleet import Fleet
 from rollout_farm.remote import RemoteWorker, explain
 
 _MAX_ATTEMPTS = 5
+_MAX_REFUSALS = 200  # by full queues: some 15 minutes
 _FIRST_PAUSE_S = 0.1
 _MAX_PAUSE_S = 5.0
 _FINAL_CODES = (
@@ -48,6 +49,7 @@ class _Job:
     request: RunRequest
     future: "Future[RunResult]" = field(default_factory=Future)
     num_failures: int = 0
+    num_refusals: int = 0
     last_worker: RemoteWorker | None = None
 
 
@@ -206,14 +208,17 @@ class Farm:
         code = call.code()
         if code is grpc.StatusCode.UNAVAILABLE:
             self._fleet.mark_down(worker, explain(call))
-        if code is not grpc.StatusCode.RESOURCE_EXHAUSTED:  # a full queue is no failure
+        if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+            job.num_refusals += 1
+        else:
             job.num_failures += 1
-        if job.num_failures >= _MAX_ATTEMPTS:
+        if job.num_failures >= _MAX_ATTEMPTS or job.num_refusals >= _MAX_REFUSALS:
             return FarmError(
-                f"a script could not be run in {job.num_failures} attempts; "
+                f"a script could not be run in {job.num_failures + job.num_refusals} attempts; "
                 f"the last failed at {worker.address}: {explain(call)}"
             )
-        pause_s = min(_MAX_PAUSE_S, _FIRST_PAUSE_S * 2**job.num_failures)
+        doublings = min(10, job.num_failures + job.num_refusals)
+        pause_s = min(_MAX_PAUSE_S, _FIRST_PAUSE_S * 2**doublings)
         wake = time.monotonic() + pause_s * random.uniform(0.5, 1.5)
         heapq.heappush(self._paused, (wake, next(self._counter), job))
         return None

@@ -32,7 +32,7 @@ def collect(folder: str, tag: str) -> bytes:
             continue
         output = _read(name, parent, min(left, MAX_OUTPUT_BYTES))
         if output is not None:
-            outputs[path] = output
+            outputs[os.fsencode(path).decode(errors="replace")] = output
             left -= len(output.content)
     return msgspec.msgpack.encode(outputs)
 

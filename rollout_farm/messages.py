@@ -89,6 +89,7 @@ class ChildRecord:
     evidence: Evidence = field(default_factory=Evidence)
     note: str | None = None  # why the evidence is incomplete
     defect: str | None = None  # what failed in MDX's own code, or was denied to it
+    unreadable: str | None = None  # why the worker could not decode the record
 
 
 Outputs = dict[str, Output]

@@ -77,8 +77,8 @@ def _decode(finished: Finished) -> ChildRecord | None:
         return None
     try:
         return msgspec.json.decode(finished.record, type=ChildRecord)
-    except msgspec.DecodeError:
-        return None
+    except msgspec.DecodeError as error:
+        return ChildRecord(unreadable=str(error))
 
 
 def _status(
@@ -106,6 +106,8 @@ def _status(
     if record is not None:
         if record.defect:
             raise SlotLostError(f"the process that runs the script failed: {record.defect}")
+        if record.unreadable:
+            return RunStatus.CRASHED, f"the script left no readable result: {record.unreadable}"
         return (RunStatus.ERROR, record.error) if record.error else (RunStatus.OK, None)
     if report.exit_signal == signal.SIGKILL:
         raise SlotLostError("the child was killed from outside")

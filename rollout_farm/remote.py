@@ -20,7 +20,7 @@ _OPTIONS = (
     ("grpc.keepalive_timeout_ms", 10_000),
 )
 _EXTRA_CREDITS = 2  # requests that wait at the worker, so that a slot never idles
-_QUEUE_ALLOWANCE_S = 60.0
+_QUEUE_ALLOWANCE_S = 300.0  # other clients' requests may be before ours
 
 
 class RemoteWorker:
@@ -59,9 +59,8 @@ class RemoteWorker:
         """Send a request; `on_end` is called with the ended call, in a thread of gRPC's."""
         # generous: it ends calls to a worker that hangs, never a script within its limits
         waiting_s = (1 + _EXTRA_CREDITS) * request.limits.wall_time_s
-        call = self._run.future(
-            wire.pack_request(request), timeout=waiting_s + 2 * _QUEUE_ALLOWANCE_S
-        )
+        timeout_s = waiting_s + _QUEUE_ALLOWANCE_S
+        call = self._run.future(wire.pack_request(request), timeout=timeout_s)
         call.add_done_callback(on_end)
         return call
 

@@ -17,6 +17,7 @@ SERVICE = "mdx.farm.v1.Farm"
 RUN_METHOD = f"/{SERVICE}/Run"
 STATUS_METHOD = f"/{SERVICE}/Status"
 MAX_MESSAGE_BYTES = 64 << 20
+_MAX_REQUEST_BYTES = MAX_MESSAGE_BYTES // 4  # leaves room for the encoding of a task's files
 CHANNEL_OPTIONS = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -51,13 +52,19 @@ def unpack_request(message: farm_pb2.RunScriptRequest) -> RunRequest:
 
 
 def check_request(request: RunRequest) -> None:
-    """Raise UsageError for file names with folders and for limits that are not positive."""
+    """Raise UsageError for file names with folders, for too much data and for wrong limits."""
     for name in request.files:
         if name != PurePosixPath(name).name or name in ("", ".", "..", SCRIPT_NAME):
             raise UsageError(
                 f"a file given to a script needs a plain name other than {SCRIPT_NAME}, "
                 f"not {name!r}"
             )
+    num_bytes = len(request.script) + sum(map(len, request.files.values()))
+    if num_bytes > _MAX_REQUEST_BYTES:
+        raise UsageError(
+            f"a script and its files may have {_MAX_REQUEST_BYTES >> 20} MiB, "
+            f"not {num_bytes / 2**20:.1f}"
+        )
     for name, value in dataclasses.asdict(request.limits).items():
         if not 0 < value < math.inf:
             raise UsageError(f"the limit {name} must be a positive number, not {value}")

@@ -34,6 +34,7 @@ from rollout_farm.proto import farm_pb2
 _SERVER_OPTIONS = (
     *wire.CHANNEL_OPTIONS,
     ("grpc.so_reuseport", 0),  # two workers on one port would share its calls by chance
+    ("grpc.http2.max_ping_strikes", 0),  # clients find out by pings that a machine is gone
     # without these two a burst of 2,000 calls loses some to CANCELLED
     ("grpc.server.max_pending_requests", 1 << 16),
     ("grpc.server.max_pending_requests_hard_limit", 1 << 16),
