@@ -107,8 +107,8 @@ class FinalState:
     box_lengths: tuple[float, float, float]  # distance units of the unit style
     masses: tuple[float, ...] = ()  # per type
     type_counts: tuple[int, ...] = ()  # atoms of each type
-    potential_energy: float | None = None  # of the whole system, by the script's own potential
-    requested_potential_energy: float | None = None  # the same by the task's potential
+    # of the whole system by the task's potential; by the script's own: the last run's last sample
+    requested_potential_energy: float | None = None
     max_force: float | None = None  # largest force component
     num_forceless: int | None = None  # atoms on which the potential exerts exactly no force
     group_counts: Mapping[str, int] = field(default_factory=dict)  # atoms in each group

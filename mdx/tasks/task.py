@@ -30,7 +30,7 @@ class CheckKind(StrEnum):
     PRESSURE = "pressure"  # target: mean
     VOLUME = "volume"  # target: volume per atom, mean
     RAMP = "ramp"  # target: temperature at the end; start: at the beginning
-    MINIMIZED = "minimized"  # energy not above the start, tolerance reached
+    MINIMIZED = "minimized"  # energy not above the start; target: largest force, or the default
     FINITE = "finite"  # every probe value finite
     # observable (weight: observable)
     ENERGY = "energy"  # target: final potential energy per atom
