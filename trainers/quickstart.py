@@ -23,6 +23,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -40,11 +41,14 @@ from mdx.model.hf import save_hf
 from mdx.tokenizer import Tokenizer, train_tokenizer
 from rollout_farm.client import Farm
 from trainers import build_data, cpt, grpo, sft
+from trainers.build_data import BuildConfig
+from trainers.cpt import CptConfig
+from trainers.grpo import GrpoConfig
 from trainers.run_dir import CONFIG, EXPORT, write_atomically
+from trainers.sft import SftConfig
 from trainers.summary import STAGES, SUMMARY, write_summary
 
 _PHASES = "phases.json"
-_VOLATILE = ("install_s",)  # configuration that says nothing about what is computed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,11 +70,11 @@ class QuickstartConfig:
     install_s: float = 0.0  # time that the installation took, for the summary
     vocab_size: int = 1024
     num_eval_tasks: int = 200
-    data: build_data.BuildConfig = field(default_factory=build_data.BuildConfig)
+    data: BuildConfig = field(default_factory=BuildConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
-    cpt: cpt.CptConfig = field(default_factory=cpt.CptConfig)
-    sft: sft.SftConfig = field(default_factory=sft.SftConfig)
-    grpo: grpo.GrpoConfig = field(default_factory=grpo.GrpoConfig)
+    cpt: CptConfig = field(default_factory=CptConfig)
+    sft: SftConfig = field(default_factory=SftConfig)
+    grpo: GrpoConfig = field(default_factory=GrpoConfig)
     codegen: CodegenConfig = field(default_factory=CodegenConfig)
     agent: AgentConfig = field(default_factory=AgentConfig)
 
@@ -96,7 +100,7 @@ def run(config: QuickstartConfig) -> str:
     clock.measure("sft", lambda: sft.run(_sft_config(config)))
     clock.measure("grpo", lambda: grpo.run(_grpo_config(config)))
     for stage in STAGES:
-        clock.measure(f"evaluate {stage}", lambda stage=stage: _evaluate(config, stage))
+        clock.measure(f"evaluate {stage}", partial(_evaluate, config, stage))
     clock.measure("agent", lambda: _ask_agent(config))
     summary = write_summary(config.run_dir, clock.seconds)
     console.print(summary, markup=False, highlight=False)
@@ -140,7 +144,7 @@ class PhaseClock:
 def _claim(config: QuickstartConfig, console: Console) -> None:
     """Start `run_dir` afresh unless it holds an unfinished run of the same configuration."""
     directory = Path(config.run_dir)
-    content = dump_config(replace(config, **dict.fromkeys(_VOLATILE, 0.0)))
+    content = dump_config(replace(config, install_s=0.0))  # says nothing of what is computed
     stored = directory / CONFIG
     if directory.exists():
         same = stored.is_file() and stored.read_text(encoding="utf-8") == content
@@ -158,11 +162,11 @@ def _numbered(directory: Path) -> Iterator[Path]:
     return (directory.with_name(f"{directory.name}.{n}") for n in range(1, 1_000_000))
 
 
-def _data_config(config: QuickstartConfig) -> build_data.BuildConfig:
+def _data_config(config: QuickstartConfig) -> BuildConfig:
     return replace(config.data, out_dir=config.place("data"), seed=config.seed)
 
 
-def _cpt_config(config: QuickstartConfig) -> cpt.CptConfig:
+def _cpt_config(config: QuickstartConfig) -> CptConfig:
     data = replace(
         config.cpt.data, data_dir=config.place("data"), tokenizer_dir=config.place("tokenizer")
     )
@@ -175,7 +179,7 @@ def _cpt_config(config: QuickstartConfig) -> cpt.CptConfig:
     )
 
 
-def _sft_config(config: QuickstartConfig) -> sft.SftConfig:
+def _sft_config(config: QuickstartConfig) -> SftConfig:
     data = replace(
         config.sft.data, data_dir=config.place("data"), tokenizer_dir=config.place("tokenizer")
     )
@@ -188,7 +192,7 @@ def _sft_config(config: QuickstartConfig) -> sft.SftConfig:
     )
 
 
-def _grpo_config(config: QuickstartConfig) -> grpo.GrpoConfig:
+def _grpo_config(config: QuickstartConfig) -> GrpoConfig:
     return replace(
         config.grpo,
         run_dir=config.place("grpo"),
