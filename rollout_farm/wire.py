@@ -1,6 +1,5 @@
 """Between the wire's messages and MDX's dataclasses, and the names of the gRPC methods."""
 
-import dataclasses
 import math
 from pathlib import PurePosixPath
 
@@ -65,7 +64,7 @@ def check_request(request: RunRequest) -> None:
             f"a script and its files may have {_MAX_REQUEST_BYTES >> 20} MiB, "
             f"not {num_bytes / 2**20:.1f}"
         )
-    for name, value in dataclasses.asdict(request.limits).items():
+    for name, value in vars(request.limits).items():
         if not 0 < value < math.inf:
             raise UsageError(f"the limit {name} must be a positive number, not {value}")
 

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from mdx.errors import MdxError
 from mdx.lammps.library import Lammps, initialise_mpi, load_library, potentials_dir
 from mdx.lammps.run import RunLimits
 from rollout_farm import files, libc, namespaces, sandbox
@@ -62,7 +63,8 @@ def main() -> None:
     try:
         zygote, hello = start(channel, settings)
     except Exception as error:  # the boundary: the worker turns it into one line
-        send(channel, Hello(error=f"{type(error).__name__}: {error}"))
+        kind = "" if isinstance(error, MdxError) else f"{type(error).__name__}: "
+        send(channel, Hello(error=f"{kind}{error}"))
         raise
     send(channel, hello)
     gc.collect()
@@ -135,6 +137,8 @@ def _run(zygote: Zygote, order: Order, descriptors: tuple[int, int, int]) -> Rep
     deadline = started + order.limits.wall_time_s
     killed_for = _watch(zygote, order, child, deadline)
     _, status, usage = os.wait4(child, 0)
+    if zygote.own_root:
+        _kill_descendants()
     code = os.waitstatus_to_exitcode(status)
     return Report(
         number=order.number,
@@ -184,6 +188,14 @@ def _is_cancelled(channel: socket.socket, number: int) -> bool:
 def _kill(child: int, reason: str) -> str:
     os.kill(child, signal.SIGKILL)
     return reason
+
+
+def _kill_descendants() -> None:
+    """End whatever else lives in this pid namespace: nothing, unless seccomp is missing."""
+    with contextlib.suppress(ProcessLookupError, ChildProcessError):
+        os.kill(-1, signal.SIGKILL)
+        while True:
+            os.waitpid(-1, 0)
 
 
 @contextlib.contextmanager

@@ -1,9 +1,11 @@
 """The layers: they hold here, a host that lacks some is found out, and none is taken on trust."""
 
 import os
+import platform
 import signal
 import struct
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -42,7 +44,7 @@ def test_what_a_farm_needs(layers, missing):
 
 def test_host_without_namespaces_is_held_by_landlock(tmp_path):
     config = WorkerConfig(num_slots=1, without_layers=["namespaces"])
-    with _worker(config) as worker, Farm([worker.ready.address]) as farm:
+    with closing(EmbeddedWorker(config)) as worker, Farm([worker.ready.address]) as farm:
         good = farm.run(RunRequest(script="units lj\nprint x file a.txt\n", want_outputs=("*",)))
         assert good.status is RunStatus.OK
         assert good.sandbox == ("zygote", "limits", "landlock", "seccomp")
@@ -65,7 +67,7 @@ def test_host_that_cannot_sandbox_is_refused_by_name(layers):
 
 def test_results_of_an_unsandboxed_worker_say_so():
     config = WorkerConfig(num_slots=1, without_layers=["seccomp"], allow_unsandboxed=True)
-    with _worker(config) as worker, Farm([worker.ready.address]) as farm:
+    with closing(EmbeddedWorker(config)) as worker, Farm([worker.ready.address]) as farm:
         assert farm.run(RunRequest(script="units lj\n")).sandbox[0] == "unsandboxed"
 
 
@@ -120,19 +122,6 @@ def test_worker_and_its_zygotes_end_with_their_owner():
         time.sleep(0.05)
 
 
-class _worker:  # noqa: N801
-    """An embedded worker as a context manager."""
-
-    def __init__(self, config: WorkerConfig):
-        self._worker = EmbeddedWorker(config)
-
-    def __enter__(self) -> EmbeddedWorker:
-        return self._worker
-
-    def __exit__(self, *_: object) -> None:
-        self._worker.close()
-
-
 def _descendants(pid: int) -> list[int]:
     found = []
     for task in Path(f"/proc/{pid}/task").iterdir():
@@ -151,8 +140,6 @@ def _is_alive(pid: int) -> bool:
 
 def _answer(program: bytes, number: int, argument: int = 0, arch: int | None = None) -> int:
     """Interpret the BPF program as the kernel would (an independent oracle)."""
-    import platform
-
     arch = arch or {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}[platform.machine()]
     data = struct.pack("IIQQ", number, arch, 0, argument)
     instructions = list(struct.iter_unpack("HBBI", program))
