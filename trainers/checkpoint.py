@@ -106,6 +106,7 @@ class Checkpointer:
             return None
         args = Composite(state=StandardRestore(abstract_state(like)), extra=_JsonRestore())
         try:
+            _check_fits(self.directory / str(step), like)
             restored = self._manager.restore(step, args=args)
         except Exception as error:
             raise _failed_restore(self.directory / str(step), error) from error
@@ -146,6 +147,7 @@ def restore_params(run_dir: str, like: PyTree) -> tuple[int, PyTree] | None:
             return None
         state = ocp.args.PyTreeRestore(wanted, restore_args=arguments, partial_restore=True)
         try:
+            _check_fits(directory / str(step), wanted)
             restored = manager.restore(step, args=Composite(state=state))
         except Exception as error:
             raise _failed_restore(directory / str(step), error) from error
@@ -178,6 +180,22 @@ class _JsonSave(CheckpointArgs):
 @ocp.args.register_with_handler(_JsonHandler, for_restore=True)
 class _JsonRestore(CheckpointArgs):
     pass
+
+
+def _check_fits(path: epath.Path, like: PyTree) -> None:
+    """Raise ValueError where an array of `like` is missing in the checkpoint or differs in shape.
+
+    Orbax finds out too, but only while its other reads are under way.
+    """
+    saved = ocp.PyTreeCheckpointHandler().metadata(path / "state").tree
+    shapes = {array.name: array.shape for array in jax.tree.leaves(saved)}
+    for key_path, leaf in jax.tree_util.tree_leaves_with_path(like):
+        name = jax.tree_util.keystr(key_path, simple=True, separator=".")
+        if name not in shapes:
+            raise ValueError(f"it has no {name}")
+        is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        if not is_key and shapes[name] != leaf.shape:
+            raise ValueError(f"{name} has shape {shapes[name]}, where {leaf.shape} is needed")
 
 
 def _failed_restore(path: epath.Path, error: Exception) -> CheckpointError:

@@ -1,6 +1,14 @@
 """A tiny model and tiny data sets, written by the real builders, shared by the stages' tests."""
 
 import dataclasses
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +26,100 @@ class TinyData:
 
     data_dir: str
     tokenizer_dir: str
+
+
+TINY_MODEL = (
+    "model.vocab_size=384",
+    "model.hidden_size=32",
+    "model.intermediate_size=64",
+    "model.num_hidden_layers=2",
+    "model.num_attention_heads=2",
+    "model.num_key_value_heads=1",
+    "model.head_dim=16",
+    "compute.scan_layers=true",  # compiles faster
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class TinyStage:
+    """Runs one stage of `mdx-train` with the tiny model and data, on one device."""
+
+    stage: str
+    overrides: tuple[str, ...]
+    cache_dir: str
+
+    def start(self, run_dir: Path, *overrides: str) -> subprocess.Popen[str]:
+        """Start the command."""
+        environment = {**os.environ, "MDX_CACHE_DIR": self.cache_dir, "XLA_FLAGS": ""}
+        arguments = [self.stage, *self.overrides, f"run_dir={run_dir}", *overrides]
+        return subprocess.Popen(
+            [sys.executable, "-m", "trainers.cli", *arguments],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def finish(self, run_dir: Path, *overrides: str) -> tuple[int, str]:
+        """Run the command to its end; return its exit code and everything it printed."""
+        process = self.start(run_dir, *overrides)
+        out, err = process.communicate(timeout=150)
+        return process.returncode, out + err
+
+    def signal_when(
+        self, run_dir: Path, condition: Callable[[Path], bool], number: signal.Signals
+    ) -> tuple[int, str]:
+        """Start the command, send a signal once `condition(run_dir)` holds, wait for the end."""
+        process = self.start(run_dir)
+        while process.poll() is None and not condition(run_dir):
+            time.sleep(0.001)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=150)
+        return process.returncode, out + err
+
+    def survive_two_kills(self, run_dir: Path, num_steps: int) -> None:
+        """Kill the command at a random step and again while it saves; then let it finish.
+
+        The second kill waits for a later save to begin, and may come when it has just ended.
+        """
+        step = random.SystemRandom().randrange(1, num_steps // 2)
+        first, _ = self.signal_when(run_dir, has_lines(step), signal.SIGKILL)
+        second, _ = self.signal_when(run_dir, is_saving(step + 1), signal.SIGKILL)
+        code, text = self.finish(run_dir)
+        assert code == 0, (step, first, second, text)
+        assert first == -signal.SIGKILL, "the run ended before it could be killed"
+
+
+def has_lines(number: int) -> Callable[[Path], bool]:
+    """Return whether a run has recorded `number` steps."""
+
+    def condition(run_dir: Path) -> bool:
+        file = run_dir / "metrics.jsonl"
+        return file.exists() and file.read_bytes().count(b"\n") >= number
+
+    return condition
+
+
+def is_saving(after: int) -> Callable[[Path], bool]:
+    """Return whether a run is writing a checkpoint, after `after` steps."""
+
+    def condition(run_dir: Path) -> bool:
+        saving = any((run_dir / "checkpoints").glob("*tmp*"))
+        return saving and has_lines(after)(run_dir)
+
+    return condition
+
+
+@pytest.fixture(scope="session")
+def tiny_stage(tiny_data, tmp_path_factory) -> Callable[..., TinyStage]:
+    """Return (stage, overrides) -> TinyStage; compilations are shared by all of them."""
+    cache_dir = str(tmp_path_factory.mktemp("cache"))
+    data = (f"data.data_dir={tiny_data.data_dir}", f"data.tokenizer_dir={tiny_data.tokenizer_dir}")
+
+    def make(stage: str, *overrides: str) -> TinyStage:
+        return TinyStage(stage, (*TINY_MODEL, *data, *overrides), cache_dir)
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -91,7 +91,7 @@ def _untimed(run_dir):
 
 @pytest.fixture(scope="module")
 def whole(train, tmp_path_factory):
-    """An uninterrupted run: its last state and its metrics."""
+    """Return the last state and the metrics of an uninterrupted run."""
     run_dir = tmp_path_factory.mktemp("whole")
     return train(run_dir), _untimed(run_dir)
 
@@ -116,17 +116,17 @@ def test_every_step_has_one_line_with_its_figures(whole):
     assert lines[-1]["loss"] < lines[0]["loss"]
 
 
-class Crash(Exception):
+class CrashError(Exception):
     """Stands for whatever ends a process without warning."""
 
 
 def _crash():
-    raise Crash
+    raise CrashError
 
 
 @pytest.mark.parametrize("crash_before", [3, 5, 9, 12])
 def test_resumed_run_is_the_uninterrupted_one_bit_for_bit(train, whole, tmp_path, crash_before):
-    with pytest.raises(Crash):
+    with pytest.raises(CrashError):
         train(tmp_path, Rows(on={crash_before: _crash}))
     _assert_same(train(tmp_path), tmp_path, whole)
 
@@ -152,7 +152,7 @@ def test_signal_saves_the_step_under_way_and_the_run_goes_on_exactly(
 def test_non_finite_batches_are_skipped_counted_and_survive_a_resume(train, tmp_path):
     poison = (3, 4, 7)
     straight = train(tmp_path / "straight", Rows(poison=poison))
-    with pytest.raises(Crash):
+    with pytest.raises(CrashError):
         train(tmp_path / "cut", Rows(poison=poison, on={6: _crash}))
     resumed = train(tmp_path / "cut", Rows(poison=poison))
     _assert_same(resumed, tmp_path / "cut", (straight, _untimed(tmp_path / "straight")))

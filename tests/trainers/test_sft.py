@@ -1,0 +1,107 @@
+"""Supervised fine-tuning as its users run it; what it teaches; how it resumes."""
+
+import signal
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from mdx.data.pipeline import sft_batches
+from mdx.model.decoder import apply, output_head
+from mdx.model.hf import load_hf
+from mdx.model.logprobs import token_logprobs
+from mdx.tokenizer import Tokenizer
+from trainers.hooks import TIMING_FIELDS, read_metrics
+
+NUM_STEPS = 30
+
+
+@pytest.fixture(scope="module")
+def sft(tiny_stage):
+    return tiny_stage(
+        "sft",
+        "init_from=",
+        "data.batch_size=4",
+        "data.seq_len=128",
+        f"optim.num_steps={NUM_STEPS}",
+        "optim.warmup_steps=3",
+        "optim.peak_lr=2e-2",
+        "checkpoint.save_every=4",
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(sft, tmp_path_factory):
+    run_dir = tmp_path_factory.mktemp("sft") / "whole"
+    code, text = sft.finish(run_dir)
+    assert code == 0, text
+    return run_dir
+
+
+def _untimed(run_dir: Path):
+    lines = read_metrics(str(run_dir))
+    return [{k: v for k, v in line.items() if k not in TIMING_FIELDS} for line in lines]
+
+
+def test_run_killed_at_a_random_step_and_while_saving_ends_bit_for_bit_the_same(
+    sft, whole, tmp_path
+):
+    sft.survive_two_kills(tmp_path, NUM_STEPS)
+    assert _untimed(tmp_path) == _untimed(whole)
+    weights = "export/model.safetensors"
+    assert (tmp_path / weights).read_bytes() == (whole / weights).read_bytes()
+
+
+def test_ctrl_c_saves_and_exits_130_with_one_line(sft, tmp_path):
+    def one_step_is_done(run_dir: Path) -> bool:
+        file = run_dir / "metrics.jsonl"
+        return file.exists() and file.stat().st_size > 0
+
+    code, text = sft.signal_when(tmp_path, one_step_is_done, signal.SIGINT)
+    assert code == 130, text
+    assert text.splitlines()[-1].startswith("interrupted: what was saved is kept")
+    assert "Traceback" not in text
+    saved = {int(path.name) for path in (tmp_path / "checkpoints").iterdir()}
+    assert max(saved) == _untimed(tmp_path)[-1]["step"]
+
+
+def test_the_end_of_the_turn_is_learnt(whole, tiny_data):
+    """EOS is a target of its own, though PAD fills the rows: a trained model ends its turns."""
+    export = str(whole / "export")
+    tokenizer = Tokenizer.load(export)
+    assert tokenizer.eos_id != tokenizer.pad_id
+    _, graphdef, params = load_hf(export)
+    batch = next(
+        sft_batches(
+            tiny_data.data_dir, export, split="validation", batch_size=4, seq_len=128, seed=0
+        )
+    )
+
+    @jax.jit
+    def logprobs(params):
+        hidden = apply(graphdef, params, batch.tokens, batch.segment_ids, batch.positions)
+        return token_logprobs(hidden, output_head(params), batch.tokens)[0]
+
+    is_end = (batch.tokens == tokenizer.eos_id) & (batch.loss_mask > 0)
+    ends_of_user_turns = (batch.tokens == tokenizer.eos_id) & (batch.loss_mask == 0)
+    assert is_end.sum() == ends_of_user_turns.sum() >= 4
+    assert np.exp(np.asarray(logprobs(params))[is_end]).min() > 0.5
+
+
+def test_only_the_assistant_is_a_target(whole, tiny_data):
+    line = _untimed(whole)[0]
+    assert 0 < line["targets"] < 0.9 * line["tokens"]
+
+
+def test_share_of_questions_moves_the_first_step(sft, whole, tmp_path):
+    assert sft.finish(tmp_path, "qa_share=0.5", "optim.num_steps=1")[0] == 0
+    assert _untimed(tmp_path)[0]["targets"] < _untimed(whole)[0]["targets"]
+
+
+def test_missing_model_directory_exits_2_with_one_line(sft, tmp_path):
+    code, text = sft.finish(tmp_path, "init_from=no/such/model")
+    assert code == 2
+    assert text.splitlines() == [
+        "error: a model directory needs a config.json, but no/such/model/config.json does not exist"
+    ]
