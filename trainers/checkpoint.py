@@ -9,7 +9,10 @@ disagree.
     <run_dir>/checkpoints/<step>/{state,extra}
 """
 
+import contextlib
 import json
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -105,11 +108,9 @@ class Checkpointer:
         if step is None:
             return None
         args = Composite(state=StandardRestore(abstract_state(like)), extra=_JsonRestore())
-        try:
-            _check_fits(self.directory / str(step), like)
+        with _restoring(self.directory / str(step)) as path:
+            _check_fits(path, like)
             restored = self._manager.restore(step, args=args)
-        except Exception as error:
-            raise _failed_restore(self.directory / str(step), error) from error
         return restored.state, restored.extra
 
     def _failed_save(self, error: Exception) -> CheckpointError:
@@ -146,11 +147,9 @@ def restore_params(run_dir: str, like: PyTree) -> tuple[int, PyTree] | None:
         if step is None:
             return None
         state = ocp.args.PyTreeRestore(wanted, restore_args=arguments, partial_restore=True)
-        try:
-            _check_fits(directory / str(step), wanted)
+        with _restoring(directory / str(step)) as path:
+            _check_fits(path, wanted)
             restored = manager.restore(step, args=Composite(state=state))
-        except Exception as error:
-            raise _failed_restore(directory / str(step), error) from error
     return step, restored.state["params"]
 
 
@@ -198,11 +197,29 @@ def _check_fits(path: epath.Path, like: PyTree) -> None:
             raise ValueError(f"{name} has shape {shapes[name]}, where {leaf.shape} is needed")
 
 
-def _failed_restore(path: epath.Path, error: Exception) -> CheckpointError:
-    return CheckpointError(
-        f"{path} cannot be restored: {_one_line(error)}; it is damaged or of another model: "
-        "remove it to go on from the one before, or use another run_dir"
-    )
+@contextlib.contextmanager
+def _restoring(path: epath.Path) -> Iterator[epath.Path]:
+    """Turn whatever is wrong with the checkpoint `path` into one CheckpointError.
+
+    The first damaged array makes Orbax close its event loop while other reads are under way. Each
+    of those would print a traceback when it ends, which may be later, so after a failure their
+    particular complaint stays hidden.
+    """
+    show = sys.unraisablehook
+
+    def hide_stragglers(unraisable: Any) -> None:
+        if "Event loop is closed" not in str(unraisable.exc_value):
+            show(unraisable)
+
+    sys.unraisablehook = hide_stragglers
+    try:
+        yield path
+    except Exception as error:
+        raise CheckpointError(
+            f"{path} cannot be restored: {_one_line(error)}; it is damaged or of another model: "
+            "remove it to go on from the one before, or use another run_dir"
+        ) from error
+    sys.unraisablehook = show
 
 
 def _process_file() -> str:

@@ -139,14 +139,15 @@ def _damage_foreign(step_dir):
     "damage", [_damage_truncate, _damage_arrays, _damage_extra, _damage_foreign]
 )
 def test_damaged_checkpoint_gives_one_line_that_names_it(tmp_path, damage):
+    many = {f"w{i}": _normal(i, (20, 10)) for i in range(20)}
     with Checkpointer(str(tmp_path)) as checkpointer:
-        checkpointer.save(4, _state(), {})
+        checkpointer.save(4, many, {})
     damage(tmp_path / "checkpoints" / "4")
     with (
         Checkpointer(str(tmp_path)) as checkpointer,
         pytest.raises(CheckpointError, match=r"checkpoints/4 cannot be restored") as caught,
     ):
-        checkpointer.restore_latest(_state())
+        checkpointer.restore_latest(many)
     assert "\n" not in str(caught.value)
 
 
