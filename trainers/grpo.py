@@ -15,27 +15,30 @@ Not here: a judge, asynchronous updates, sampling on several hosts.
     mdx-train grpo --config configs/tiny/grpo.yaml run_dir=runs/grpo init_from=runs/sft/export
 """
 
-import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from mdx.model.hf import load_hf, save_hf
+from jax.sharding import Mesh
 
 from mdx.data.tasks import load_tasks
 from mdx.errors import ConfigError, FarmError
 from mdx.lammps.run import RunLimits
 from mdx.model.config import ComputeConfig, ModelConfig
+from mdx.model.sharding import MeshConfig, make_mesh, shard_batch, shard_params
 from mdx.tasks.task import Task
 from mdx.tokenizer import Tokenizer
 from rollout_farm.client import Farm
 from trainers.checkpoint import CheckpointConfig, Checkpointer
+from trainers.export import finish
 from trainers.hooks import MetricsWriter, ProgressDisplay, StopSignals
 from trainers.memory import Memory
 from trainers.optim import OptimConfig, make_optimizer
 from trainers.packing import row_shape
-from trainers.policy_loss import PolicyLossConfig
+from trainers.policy import Policy, describe_policy, start_params
 from trainers.policy_update import PolicyUpdater, UpdateConfig, make_logprobs, make_updater
 from trainers.recycle import RecycleConfig
 from trainers.rollout_report import (
@@ -53,10 +56,10 @@ from trainers.rollouts import (
     make_sample,
     roll_out,
 )
-from trainers.run_dir import EXPORT, claim_run_dir, is_complete, mark_complete
+from trainers.run_dir import claim_run_dir, is_complete
 from trainers.state import TrainState, create_state
 
-MAX_STEPS_WITHOUT_REWARD = 3
+MAX_LOST_STEPS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,9 +68,14 @@ class FarmConfig:
 
     addresses: list[str] = field(default_factory=list)  # none: a worker of our own
     num_slots: int | None = None  # of our own worker; None: one a core
+    patience_s: float = 60.0  # how long to wait for a worker while none answers
     wall_time_s: float = 5.0
     memory_mb: int = 1024
     log_bytes: int = 2048  # of each log's end
+
+    def connect(self) -> Farm:
+        """Return the farm, a context manager. Raises FarmError where no worker answers."""
+        return Farm(self.addresses, num_slots=self.num_slots, patience_s=self.patience_s)
 
     @property
     def limits(self) -> RunLimits:
@@ -88,12 +96,16 @@ class GrpoConfig:
     init_from: str = "runs/sft/export"  # a Hugging Face directory with its tokenizer
     data_dir: str = "data"  # tasks: the training split of MD-CodeGen
     seed: int = 0
-    num_examples: int = 16  # trajectories of each step that are kept to read
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
-    loss: PolicyLossConfig = field(default_factory=PolicyLossConfig)
     update: UpdateConfig = field(default_factory=UpdateConfig)
     recycle: RecycleConfig = field(default_factory=RecycleConfig)
-    optim: OptimConfig = field(default_factory=lambda: OptimConfig(num_steps=20, peak_lr=1e-4))
+    optim: OptimConfig = field(
+        default_factory=lambda: OptimConfig(
+            num_steps=20, peak_lr=1e-4, warmup_steps=1, weight_decay=0.0
+        )
+    )
+    mesh: MeshConfig = field(default_factory=MeshConfig)
     checkpoint: CheckpointConfig = field(default_factory=lambda: CheckpointConfig(save_every=5))
     farm: FarmConfig = field(default_factory=FarmConfig)
 
@@ -101,19 +113,16 @@ class GrpoConfig:
 def run(config: GrpoConfig) -> str:
     """Train from the newest checkpoint, or from `init_from`, to `optim.num_steps`, and export.
 
-    Returns `run_dir`. Raises UsageError or ConfigError for what cannot be run, FarmError when no
-    trajectory of three steps in a row could be scored, StoppedError after SIGTERM.
+    Returns `run_dir`. Raises UsageError or ConfigError for what cannot be run, FarmError when the
+    farm ran no script in three steps in a row, StoppedError after SIGTERM.
     """
-    num_steps = config.optim.num_steps
-    if is_complete(config.run_dir, num_steps):
-        return config.run_dir
     claim_run_dir(config.run_dir, config)
-    with Farm(config.farm.addresses, num_slots=config.farm.num_slots) as farm:
+    if is_complete(config.run_dir, config.update.in_updates(config.optim).num_steps):
+        return config.run_dir
+    with config.farm.connect() as farm:
         stage, state = _prepare(config, farm)
         state = _train(stage, state)
-    export_dir = os.path.join(config.run_dir, EXPORT)
-    save_hf(state.params, stage.model, config.init_from, export_dir)
-    mark_complete(config.run_dir, num_steps)
+    finish(config.run_dir, stage.policy, state)
     return config.run_dir
 
 
@@ -122,7 +131,7 @@ class _Stage:
     """What does not change during a run, and the memory, which does."""
 
     config: GrpoConfig
-    model: ModelConfig
+    policy: Policy
     workshop: Workshop
     updater: PolicyUpdater
     memory: Memory
@@ -130,42 +139,53 @@ class _Stage:
 
 def _prepare(config: GrpoConfig, farm: Farm) -> tuple[_Stage, TrainState]:
     """Load the policy and the tasks; return the stage and the state before the first step."""
-    model, graphdef, params = load_hf(config.init_from)
-    tokenizer = Tokenizer.load(config.init_from)
-    rollout = config.rollout
+    policy = describe_policy(
+        ModelConfig(), config.compute, init_from=config.init_from, tokenizer_dir=""
+    )
+    tokenizer = Tokenizer.load(policy.tokenizer_dir)
     tasks = _usable_tasks(config, tokenizer)
-    logprobs = make_logprobs(
-        graphdef, temperature=rollout.temperature, vocab_block=ComputeConfig().vocab_block
-    )
-    updater = make_updater(
-        config.update,
-        config.loss,
-        config.optim,
-        logprobs,
-        shape=row_shape(
-            num_segments=rollout.max_trajectories + config.recycle.replay_per_step,
-            max_segment=rollout.max_prompt_tokens + rollout.max_new_tokens,
-            seq_len=config.update.seq_len,
-            microbatch_rows=config.update.microbatch_rows,
-        ),
-        # The state is donated to the first update, so the reference is a copy.
-        reference=jax.tree.map(jnp.copy, params) if config.loss.kl_coef else None,
-        place=lambda batch: batch,
-        pad_id=tokenizer.pad_id,
-    )
+    mesh = make_mesh(config.mesh)
+    key = jax.random.key(config.seed)
+    params = shard_params(start_params(policy, init_from=config.init_from, key=key), mesh)
     stage = _Stage(
         config=config,
-        model=model,
+        policy=policy,
         workshop=Workshop(
-            sample=make_sample(graphdef, rollout, eos_id=tokenizer.eos_id),
+            sample=make_sample(policy.graphdef, config.rollout, eos_id=tokenizer.eos_id),
             farm=farm,
             tokenizer=tokenizer,
             limits=config.farm.limits,
         ),
-        updater=updater,
-        memory=Memory.blank(config.recycle, tasks, tokenizer, rollout.max_prompt_tokens),
+        updater=_make_updater(config, policy, params, mesh, tokenizer.pad_id),
+        memory=Memory.blank(config.recycle, tasks, tokenizer, config.rollout.max_prompt_tokens),
     )
-    return stage, create_state(params, make_optimizer(config.optim), jax.random.key(config.seed))
+    return stage, create_state(params, make_optimizer(config.optim), key)
+
+
+def _make_updater(
+    config: GrpoConfig, policy: Policy, params: Any, mesh: Mesh, pad_id: int
+) -> PolicyUpdater:
+    rollout, update = config.rollout, config.update
+    return make_updater(
+        update,
+        config.optim,
+        make_logprobs(
+            policy.graphdef,
+            temperature=rollout.temperature,
+            vocab_block=config.compute.vocab_block,
+        ),
+        shape=row_shape(
+            num_segments=rollout.max_trajectories + config.recycle.replay_per_step,
+            max_segment=rollout.max_prompt_tokens + rollout.max_new_tokens,
+            seq_len=update.seq_len,
+            microbatch_rows=update.microbatch_rows,
+            num_parts=mesh.shape["data"] * mesh.shape["fsdp"],
+        ),
+        # The state is donated to the first update, so the reference is a copy.
+        reference=jax.tree.map(jnp.copy, params) if update.loss.kl_coef else None,
+        place=lambda batch: shard_batch(batch, mesh),
+        pad_id=pad_id,
+    )
 
 
 def _train(stage: _Stage, state: TrainState) -> TrainState:
@@ -182,14 +202,14 @@ def _train(stage: _Stage, state: TrainState) -> TrainState:
             TrajectoryTable(config.run_dir, done) as table,
             ProgressDisplay("grpo", done=done, num_steps=num_steps) as display,
         ):
-            without_reward = 0
+            steps_lost = 0
             for step in range(done + 1, num_steps + 1):
                 state, rollouts, metrics = _step(stage, state, step)
                 writer.write(step, metrics)
-                table.write(step, example_rows(rollouts, config.num_examples))
+                table.write(step, example_rows(rollouts, config.rollout.num_examples))
                 display.update(step, metrics)
-                without_reward = 0 if any(r.rewards for r in rollouts) else without_reward + 1
-                _check_farm(without_reward)
+                steps_lost = steps_lost + 1 if _lost_all_runs(rollouts) else 0
+                _check_farm(steps_lost)
                 stopping = signals.received is not None
                 if stopping or step == num_steps or config.checkpoint.is_due(step):
                     writer.sync()
@@ -210,7 +230,7 @@ def _step(
     version = step - 1
     rollouts = _collect(stage, state, step, clock)
     stage.memory.learn(rollouts, version)
-    replayed = stage.memory.replay() if stage.config.loss.replay_coef else []
+    replayed = stage.memory.replay() if stage.config.update.loss.replay_coef else []
     rng = np.random.default_rng([stage.config.seed, step, 1])
     state, learnt = stage.updater.update(state, rollouts, replayed, rng)
     clock.lap("update")
@@ -274,9 +294,15 @@ def _usable_tasks(config: GrpoConfig, tokenizer: Tokenizer) -> list[Task]:
     return usable
 
 
-def _check_farm(steps_without_reward: int) -> None:
-    if steps_without_reward >= MAX_STEPS_WITHOUT_REWARD:
+def _lost_all_runs(rollouts: Sequence[Rollout]) -> bool:
+    """Tell whether scripts were sent to the farm and none of them came back."""
+    sent = [t for r in rollouts for t in r.group.trajectories if t.script is not None]
+    return bool(sent) and all(trajectory.reward is None for trajectory in sent)
+
+
+def _check_farm(steps_lost: int) -> None:
+    if steps_lost >= MAX_LOST_STEPS:
         raise FarmError(
-            f"no trajectory of {steps_without_reward} steps could be scored: check the farm with "
-            "`mdx-farm status`; the same command goes on from the last checkpoint"
+            f"the farm ran no script in {steps_lost} steps: check it with `mdx-farm status`; "
+            "the same command goes on from the last checkpoint"
         )

@@ -54,10 +54,11 @@ class RowShape:
 
 
 def row_shape(
-    *, num_segments: int, max_segment: int, seq_len: int, microbatch_rows: int
+    *, num_segments: int, max_segment: int, seq_len: int, microbatch_rows: int, num_parts: int = 1
 ) -> RowShape:
     """Return the shape that holds any `num_segments` segments of at most `max_segment` tokens.
 
+    A microbatch has `microbatch_rows`, or more so that `num_parts` devices share them evenly.
     Raises ConfigError if one segment alone does not fit into a row.
     """
     if max_segment > seq_len:
@@ -65,6 +66,7 @@ def row_shape(
             f"seq_len must hold a prompt with its completion, {max_segment} tokens, but is "
             f"{seq_len}: raise seq_len or lower max_prompt_tokens or max_new_tokens"
         )
+    microbatch_rows = -(-microbatch_rows // num_parts) * num_parts
     rows = -(-num_segments // (seq_len // max_segment))
     num_microbatches = -(-rows // microbatch_rows)
     return RowShape(

@@ -40,7 +40,7 @@ class PolicyLossConfig:
     clip_low: float = 0.2  # the ratio earns nothing below 1 - clip_low ...
     clip_high: float = 0.28  # ... nor above 1 + clip_high (DAPO's "clip higher")
     kl_coef: float = 0.0  # beta; above 0 a reference policy is kept
-    replay_coef: float = 0.0  # alpha of success replay
+    replay_coef: float = 0.05  # alpha of success replay
     error_coef: float = 0.0  # lambda: predict the error line inside repair prompts
 
     def __post_init__(self) -> None:

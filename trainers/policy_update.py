@@ -6,7 +6,7 @@ The shapes of all minibatches are equal, whatever the step brought.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -36,12 +36,13 @@ Place = Callable[[GrpoBatch], GrpoBatch]
 
 @dataclass(frozen=True, kw_only=True)
 class UpdateConfig:
-    """How the trajectories of a step are cut into updates, and those into rows."""
+    """What is minimised, and how the trajectories of a step are cut into updates and rows."""
 
     num_epochs: int = 1
     num_minibatches: int = 1  # an optimizer step each; groups stay whole
     seq_len: int = 512  # of a packed row
     microbatch_rows: int = 4
+    loss: PolicyLossConfig = field(default_factory=PolicyLossConfig)
 
     def __post_init__(self) -> None:
         if min(self.num_epochs, self.num_minibatches, self.seq_len, self.microbatch_rows) < 1:
@@ -153,7 +154,6 @@ def make_logprobs(
 
 def make_updater(
     config: UpdateConfig,
-    loss: PolicyLossConfig,
     optim: OptimConfig,
     logprobs_fn: LogprobsAndEntropyFn,
     *,
@@ -164,7 +164,7 @@ def make_updater(
 ) -> PolicyUpdater:
     """Return the updater of a run. `reference` is the policy that KL is measured from, if any."""
     train_step = make_train_step(
-        make_policy_loss(logprobs_fn, loss),
+        make_policy_loss(logprobs_fn, config.loss),
         make_optimizer(optim),
         make_schedule(config.in_updates(optim)),
         num_microbatches=shape.num_microbatches,

@@ -48,6 +48,7 @@ class RolloutConfig:
     max_new_tokens: int = 200
     temperature: float = 1.0
     num_slots: int = 32  # completions that are decoded at one time
+    num_examples: int = 16  # trajectories of each step that are kept to read
 
     def __post_init__(self) -> None:
         checks = {
@@ -158,6 +159,7 @@ def make_sample(graphdef: GraphDef, config: RolloutConfig, *, eos_id: int) -> Sa
             eos_ids=(eos_id,),
             key=key,
             num_slots=config.num_slots,
+            min_prompt_bucket=config.max_prompt_tokens,  # one compilation for all steps
         )
 
     return sample

@@ -25,7 +25,17 @@ EXPORT = "export"
 _COMPLETE = "complete.json"
 
 # What may change between a run and its continuation: places, cadences, devices and the length.
-_MAY_CHANGE = ("run_dir", "data.data_dir", "checkpoint.", "mesh.", "optim.num_steps")
+_MAY_CHANGE = (
+    *("run_dir", "data_dir", "data.data_dir"),
+    *(
+        "checkpoint.",
+        "mesh.",
+        "farm.addresses",
+        "farm.num_slots",
+        "farm.patience_s",
+        "optim.num_steps",
+    ),
+)
 
 
 def claim_run_dir(run_dir: str, config: object) -> None:

@@ -76,6 +76,10 @@ def test_every_segment_comes_back_once_with_all_it_carries():
 def test_the_shape_depends_on_limits_only_and_holds_the_worst_case():
     shape = row_shape(num_segments=10, max_segment=32, seq_len=70, microbatch_rows=2)
     assert (shape.num_rows, shape.num_microbatches) == (6, 3)
+    shared = row_shape(
+        num_segments=10, max_segment=32, seq_len=70, microbatch_rows=2, num_parts=4
+    )
+    assert (shared.num_rows, shared.num_microbatches) == (8, 2)
     worst = [Segment(prompt=[1], completion=[2] * 31, old_logprobs=[0.0] * 31)] * 10
     few, _ = pack(worst[:1], shape, pad_id=PAD)
     many, _ = pack(worst, shape, pad_id=PAD)

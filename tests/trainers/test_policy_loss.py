@@ -110,6 +110,7 @@ def numpy_loss(table, batch, config):
     )
 
 
+PLAIN = PolicyLossConfig(kl_coef=0.0, replay_coef=0.0, error_coef=0.0)
 FULL = PolicyLossConfig(kl_coef=0.3, replay_coef=0.2, error_coef=0.4)
 
 
@@ -139,7 +140,7 @@ def test_on_policy_ratio_is_one_and_the_gradient_is_reinforce(temperature):
     batch = random_batch()
     old, _ = table_logprobs(temperature)(params, batch)
     batch = replace(batch, old_logprobs=np.asarray(old))
-    _, metrics, gradient = loss_and_gradient(params, batch, PolicyLossConfig(), temperature)
+    _, metrics, gradient = loss_and_gradient(params, batch, PLAIN, temperature)
 
     def reinforce(params):
         logprobs = table_logprobs(temperature)(params, batch)[0]
@@ -226,8 +227,8 @@ def test_without_coefficients_references_and_replay_are_never_looked_at():
         replay_weights=np.full_like(batch.replay_weights, np.nan),
         error_mask=np.full_like(batch.error_mask, np.nan),
     )
-    plain = loss_and_gradient(params, batch, PolicyLossConfig())
-    other = loss_and_gradient(params, spoiled, PolicyLossConfig())
+    plain = loss_and_gradient(params, batch, PLAIN)
+    other = loss_and_gradient(params, spoiled, PLAIN)
     assert plain[0] == other[0]
     assert "kl" not in plain[1]
     assert "replay_loss" not in plain[1]
