@@ -1,7 +1,8 @@
 """A worker of one's own: a process on a unix socket that lives as long as its owner.
 
 The worker's standard input is a pipe that only the owner holds: when the owner ends, however it
-ends, the worker reads end-of-file and stops, and its zygotes with it.
+ends, the worker reads end-of-file and stops, and its zygotes with it. Owner and worker share one
+folder in the temporary directory, which the last of them removes.
 """
 
 import contextlib
@@ -43,8 +44,7 @@ class EmbeddedWorker:
 
     def __init__(self, config: WorkerConfig):
         self._folder = _short_folder()
-        listen = f"unix:{self._folder}/farm.sock"
-        self._process = _start(dataclasses.replace(config, listen=listen))
+        self._process = _start(config, self._folder)
         try:
             self.ready = self._wait_ready()
         except BaseException:
@@ -87,13 +87,14 @@ class EmbeddedWorker:
         return ready
 
 
-def _start(config: WorkerConfig) -> "subprocess.Popen[bytes]":
+def _start(config: WorkerConfig, folder: str) -> "subprocess.Popen[bytes]":
+    config = dataclasses.replace(config, listen=f"unix:{folder}/farm.sock")
     settings = msgspec.json.encode(config).decode()
     return subprocess.Popen(
         [sys.executable, "-P", "-c", _BOOT, ROOT, settings],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env={**os.environ, "GRPC_VERBOSITY": "NONE"},
+        env={**os.environ, "GRPC_VERBOSITY": "NONE", "TMPDIR": folder},  # its slots' folders too
         cwd="/",
         start_new_session=True,  # Ctrl-C is the owner's to handle
     )

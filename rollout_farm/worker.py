@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import ipaddress
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -171,7 +172,9 @@ def main() -> None:
         asyncio.run(serve(config, on_ready=say, until_eof_of=sys.stdin.fileno()))
     except MdxError as error:
         say(Ready(error=str(error)))
-        os._exit(1)
+        sys.exit(1)
+    finally:
+        shutil.rmtree(os.path.dirname(config.listen.removeprefix("unix:")), ignore_errors=True)
 
 
 if __name__ == "__main__":

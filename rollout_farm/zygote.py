@@ -89,7 +89,8 @@ def start(channel: socket.socket, settings: ZygoteSettings) -> tuple[Zygote, Hel
         potentials, jobs, job = namespaces.POTENTIALS, namespaces.JOBS, namespaces.JOB
     os.environ["LAMMPS_POTENTIALS"] = potentials
     lammps = _open_lammps()
-    _drop_shared_memory(own_root)
+    if own_root:
+        namespaces.seal()
     os.closerange(3, settings.channel)  # MPI's, mapped by now
     os.closerange(settings.channel + 1, _MAX_DESCRIPTORS)
     confinement, failed = sandbox.prepare(
@@ -230,18 +231,6 @@ def _open_lammps() -> Lammps:
     libc.line_buffer_stdout()
     initialise_mpi()
     return Lammps(ARGUMENTS)
-
-
-def _drop_shared_memory(own_root: bool) -> None:
-    """Unlink MPI's megabyte in /dev/shm, which on the host would outlive this process."""
-    if own_root:
-        namespaces.seal()
-        return
-    with open("/proc/self/maps") as maps:
-        mapped = {line.split()[-1] for line in maps if "/dev/shm/mpich" in line}
-    for path in mapped:
-        with contextlib.suppress(OSError):
-            os.unlink(path)
 
 
 def _address_space() -> int:

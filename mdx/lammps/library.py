@@ -11,6 +11,7 @@ every child. Nothing here forks, sandboxes or limits; that is the farm's work. A
 good for one script (after `jump SELF nolabel` every later one fails), so fork before each.
 """
 
+import contextlib
 import ctypes
 import functools
 import importlib.util
@@ -154,6 +155,15 @@ def load_library() -> ctypes.CDLL:
 def initialise_mpi() -> None:
     """Call MPI_Init once; later calls do nothing. It costs 50 ms: do it before forking."""
     load_library().lammps_mpi_init()
+    _unlink_shared_memory()
+
+
+def _unlink_shared_memory() -> None:
+    """Unlink MPI's megabyte in /dev/shm, mapped by now: a killed process would leave it there."""
+    with contextlib.suppress(OSError):  # a sandbox has no /proc
+        for line in Path("/proc/self/maps").read_text().splitlines():
+            if "/dev/shm/mpich" in line:
+                Path(line.split()[-1]).unlink(missing_ok=True)
 
 
 class Lammps:

@@ -4,6 +4,7 @@ import os
 import platform
 import signal
 import struct
+import tempfile
 import time
 from contextlib import closing
 from pathlib import Path
@@ -102,7 +103,8 @@ def test_seccomp_tables_name_no_number_twice():
         assert len(numbers) == len(set(numbers))
 
 
-def test_worker_and_its_zygotes_end_with_their_owner():
+def test_worker_ends_with_its_owner_and_leaves_nothing(monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     reader, writer = os.pipe()
     owner = os.fork()
     if owner == 0:
@@ -117,8 +119,8 @@ def test_worker_and_its_zygotes_end_with_their_owner():
     os.close(reader)
     os.close(writer)
     deadline = time.monotonic() + 10
-    while any(_is_alive(pid) for pid in (worker, *children)):
-        assert time.monotonic() < deadline, "processes outlive their owner"
+    while any(_is_alive(pid) for pid in (worker, *children)) or os.listdir(tmp_path):
+        assert time.monotonic() < deadline, "processes or files outlive their owner"
         time.sleep(0.05)
 
 
