@@ -16,7 +16,7 @@ Not here: a judge, asynchronous updates, sampling on several hosts.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -26,88 +26,32 @@ from jax.sharding import Mesh
 
 from mdx.data.tasks import load_tasks
 from mdx.errors import ConfigError, FarmError
-from mdx.lammps.run import RunLimits
-from mdx.model.config import ComputeConfig, ModelConfig
-from mdx.model.sharding import MeshConfig, make_mesh, shard_batch, shard_params
+from mdx.model.config import ModelConfig
+from mdx.model.sharding import make_mesh, shard_batch, shard_params
 from mdx.tasks.task import Task
 from mdx.tokenizer import Tokenizer
 from rollout_farm.client import Farm
-from trainers.checkpoint import CheckpointConfig, Checkpointer
+from trainers.checkpoint import Checkpointer
 from trainers.export import finish
+from trainers.grpo_config import GrpoConfig
 from trainers.hooks import MetricsWriter, ProgressDisplay, StopSignals
 from trainers.memory import Memory
-from trainers.optim import OptimConfig, make_optimizer
+from trainers.optim import make_optimizer
 from trainers.packing import row_shape
 from trainers.policy import Policy, describe_policy, start_params
-from trainers.policy_update import PolicyUpdater, UpdateConfig, make_logprobs, make_updater
-from trainers.recycle import RecycleConfig
+from trainers.policy_update import PolicyUpdater, make_logprobs, make_updater
+from trainers.prompts import first_prompt
 from trainers.rollout_report import (
     TrajectoryTable,
     example_rows,
     summarise_queue,
     summarise_rollouts,
 )
-from trainers.rollouts import (
-    PhaseClock,
-    Rollout,
-    RolloutConfig,
-    Workshop,
-    first_prompt,
-    make_sample,
-    roll_out,
-)
+from trainers.rollouts import PhaseClock, Rollout, Workshop, make_sample, roll_out
 from trainers.run_dir import claim_run_dir, is_complete
 from trainers.state import TrainState, create_state
 
 MAX_LOST_STEPS = 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class FarmConfig:
-    """Where scripts run, and the limits of one run."""
-
-    addresses: list[str] = field(default_factory=list)  # none: a worker of our own
-    num_slots: int | None = None  # of our own worker; None: one a core
-    patience_s: float = 60.0  # how long to wait for a worker while none answers
-    wall_time_s: float = 5.0
-    memory_mb: int = 1024
-    log_bytes: int = 2048  # of each log's end
-
-    def connect(self) -> Farm:
-        """Return the farm, a context manager. Raises FarmError where no worker answers."""
-        return Farm(self.addresses, num_slots=self.num_slots, patience_s=self.patience_s)
-
-    @property
-    def limits(self) -> RunLimits:
-        """The limits of one run."""
-        return RunLimits(
-            wall_time_s=self.wall_time_s,
-            cpu_time_s=self.wall_time_s,
-            memory_bytes=self.memory_mb << 20,
-            log_bytes=self.log_bytes,
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class GrpoConfig:
-    """A run of MD-GRPO. `optim.num_steps` counts steps of rollouts and updates together."""
-
-    run_dir: str = "runs/grpo"
-    init_from: str = "runs/sft/export"  # a Hugging Face directory with its tokenizer
-    data_dir: str = "data"  # tasks: the training split of MD-CodeGen
-    seed: int = 0
-    compute: ComputeConfig = field(default_factory=ComputeConfig)
-    rollout: RolloutConfig = field(default_factory=RolloutConfig)
-    update: UpdateConfig = field(default_factory=UpdateConfig)
-    recycle: RecycleConfig = field(default_factory=RecycleConfig)
-    optim: OptimConfig = field(
-        default_factory=lambda: OptimConfig(
-            num_steps=20, peak_lr=1e-4, warmup_steps=1, weight_decay=0.0
-        )
-    )
-    mesh: MeshConfig = field(default_factory=MeshConfig)
-    checkpoint: CheckpointConfig = field(default_factory=lambda: CheckpointConfig(save_every=5))
-    farm: FarmConfig = field(default_factory=FarmConfig)
 
 
 def run(config: GrpoConfig) -> str:

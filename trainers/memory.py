@@ -12,18 +12,14 @@ from typing import Any
 import numpy as np
 
 from mdx.chat import END_OF_TURN, render_prompt, script_reply, task_messages
+from mdx.lammps.run import Reward, RunResult
+from mdx.rewards import passed
 from mdx.tasks.task import Task
 from mdx.tokenizer import Tokenizer
 from trainers.packing import Segment
-from trainers.recycle import RecycleConfig, RepairQueue, SuccessStore
-from trainers.rollouts import (
-    Prompt,
-    Rollout,
-    find_failures,
-    find_successes,
-    first_prompt,
-    repair_prompt,
-)
+from trainers.prompts import Prompt, first_prompt, repair_prompt
+from trainers.recycle import Failure, RecycleConfig, RepairQueue, Success, SuccessStore
+from trainers.rollouts import Rollout
 from trainers.task_sampler import PassRates
 
 
@@ -116,7 +112,7 @@ class Memory:
     def _rate(self, task_id: str) -> float:
         return self.rates.rate(self.tasks[task_id])
 
-    def _fits(self, failure: Any) -> bool:
+    def _fits(self, failure: Failure) -> bool:
         prompt = repair_prompt(failure, self.tasks[failure.task_id], self.tokenizer)
         return len(prompt.tokens) <= self.max_prompt_tokens
 
@@ -128,3 +124,44 @@ def replay_segment(task: Task, script: str, tokenizer: Tokenizer, weight: float)
         completion=tokenizer.encode(script_reply(script) + END_OF_TURN),
         replay_weight=weight,
     )
+
+
+def find_failures(rollouts: Sequence[Rollout], version: int) -> list[Failure]:
+    """Return the scored trajectories that have a script and did not pass, as failures to repair."""
+    return [
+        Failure(
+            trajectory_id=trajectory.id,
+            task_id=rollout.prompt.task.id,
+            script=trajectory.script,
+            error=describe_failure(trajectory.result, trajectory.reward),
+            depth=rollout.prompt.depth,
+            version=version,
+        )
+        for rollout in rollouts
+        for trajectory in rollout.group.scored
+        if trajectory.script is not None
+        and trajectory.reward is not None
+        and not passed(trajectory.reward)
+    ]
+
+
+def find_successes(rollouts: Sequence[Rollout], version: int) -> list[Success]:
+    """Return the scripts that passed all checks in a real run, repaired ones included."""
+    return [
+        Success(task_id=rollout.prompt.task.id, script=trajectory.script, version=version)
+        for rollout in rollouts
+        for trajectory in rollout.group.scored
+        if trajectory.script is not None
+        and trajectory.reward is not None
+        and passed(trajectory.reward)
+    ]
+
+
+def describe_failure(result: RunResult | None, reward: Reward) -> str:
+    """Say what a repair prompt says of a failed run, in the words that the agent uses too."""
+    if result is not None and result.error:
+        return result.error
+    if reward.flags:
+        return f"the run is not what was asked for: {', '.join(reward.flags)}"
+    low = [name for name, value in reward.components.items() if value < 1.0]
+    return f"the run is not what was asked for: {', '.join(low) or 'too low a reward'}"

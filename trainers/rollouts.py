@@ -21,7 +21,6 @@ from typing import Any, Protocol
 import jax
 
 from evals.sampling import to_completion
-from mdx.chat import END_OF_TURN, error_line, render_prompt, repair_messages, task_messages
 from mdx.errors import ConfigError, FarmError
 from mdx.lammps.run import Reward, RunLimits, RunRequest, RunResult
 from mdx.lammps.script import extract_script
@@ -31,7 +30,7 @@ from mdx.rewards import passed, score
 from mdx.tasks.task import Task
 from mdx.tokenizer import Tokenizer
 from mdx.trajectory import Completion, Trajectory, TrajectoryGroup
-from trainers.recycle import Failure, Success
+from trainers.prompts import Prompt
 
 _EQUAL_REWARDS = 1e-6  # groups whose rewards differ by less teach nothing
 
@@ -65,21 +64,6 @@ class RolloutConfig:
     def max_trajectories(self) -> int:
         """The most trajectories that one step can bring, refills included."""
         return (1 + self.max_refills) * self.num_prompts * self.group_size
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prompt:
-    """A task to try, or a failure of it to repair."""
-
-    task: Task
-    tokens: tuple[int, ...]
-    failure: Failure | None = None
-    error_span: tuple[int, int] = (0, 0)  # of the error line in `tokens`
-
-    @property
-    def depth(self) -> int:
-        """Repairs that led here: 0 for a first attempt."""
-        return self.failure.depth + 1 if self.failure else 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,26 +159,6 @@ class Workshop:
     limits: RunLimits
 
 
-def first_prompt(task: Task, tokenizer: Tokenizer) -> Prompt:
-    """Return the prompt of a first attempt at `task`."""
-    tokens = tokenizer.encode(render_prompt(task_messages(task)))
-    return Prompt(task=task, tokens=tuple(tokens))
-
-
-def repair_prompt(failure: Failure, task: Task, tokenizer: Tokenizer) -> Prompt:
-    """Return the prompt that shows `failure`, a failed attempt at `task`, and asks for a repair."""
-    text = render_prompt(repair_messages(task, failure.script, failure.error))
-    tokens = tokenizer.encode(text)
-    line_start = text.rindex(error_line(failure.error))
-    after = text[line_start:].index(END_OF_TURN) + line_start
-    # A special token never merges with its neighbours, so the end of the line is exact.
-    span = (
-        len(tokenizer.encode(text[:line_start])),
-        len(tokens) - len(tokenizer.encode(text[after:])),
-    )
-    return Prompt(task=task, tokens=tuple(tokens), failure=failure, error_span=span)
-
-
 def roll_out(
     params: Any,
     prompts: Sequence[Prompt],
@@ -221,47 +185,6 @@ def roll_out(
     ]
     clock.lap("farm")
     return rollouts
-
-
-def find_failures(rollouts: Sequence[Rollout], version: int) -> list[Failure]:
-    """Return the scored trajectories that have a script and did not pass, as failures to repair."""
-    return [
-        Failure(
-            trajectory_id=trajectory.id,
-            task_id=rollout.prompt.task.id,
-            script=trajectory.script,
-            error=describe_failure(trajectory.result, trajectory.reward),
-            depth=rollout.prompt.depth,
-            version=version,
-        )
-        for rollout in rollouts
-        for trajectory in rollout.group.scored
-        if trajectory.script is not None
-        and trajectory.reward is not None
-        and not passed(trajectory.reward)
-    ]
-
-
-def find_successes(rollouts: Sequence[Rollout], version: int) -> list[Success]:
-    """Return the scripts that passed all checks in a real run, repaired ones included."""
-    return [
-        Success(task_id=rollout.prompt.task.id, script=trajectory.script, version=version)
-        for rollout in rollouts
-        for trajectory in rollout.group.scored
-        if trajectory.script is not None
-        and trajectory.reward is not None
-        and passed(trajectory.reward)
-    ]
-
-
-def describe_failure(result: RunResult | None, reward: Reward) -> str:
-    """Say what a repair prompt says of a failed run, in the words that the agent uses too."""
-    if result is not None and result.error:
-        return result.error
-    if reward.flags:
-        return f"the run is not what was asked for: {', '.join(reward.flags)}"
-    low = [name for name, value in reward.components.items() if value < 1.0]
-    return f"the run is not what was asked for: {', '.join(low) or 'too low a reward'}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,7 @@ from mdx.model.sharding import make_mesh, shard_batch, shard_params
 from mdx.tokenizer import Tokenizer
 from mdx.trajectory import leave_one_out_advantages
 from rollout_farm.client import Farm
-from trainers.grpo import GrpoConfig
+from trainers.grpo_config import GrpoConfig
 from trainers.optim import make_optimizer, make_schedule
 from trainers.packing import Segment, pack, row_shape
 from trainers.policy_loss import count_grpo_tokens, make_policy_loss

@@ -33,14 +33,15 @@ from rollout_farm.config import WorkerConfig
 from rollout_farm.embedded import EmbeddedWorker
 from trainers import grpo
 from trainers.checkpoint import CheckpointConfig
-from trainers.grpo import FarmConfig, GrpoConfig
+from trainers.grpo_config import FarmConfig, GrpoConfig
 from trainers.losses import make_logprobs_fn, make_next_token_loss
 from trainers.optim import OptimConfig, make_optimizer, make_schedule
 from trainers.packing import Segment, pack, row_shape
 from trainers.policy_loss import PolicyLossConfig
 from trainers.policy_update import UpdateConfig
+from trainers.prompts import first_prompt
 from trainers.recycle import RecycleConfig
-from trainers.rollouts import RolloutConfig, first_prompt
+from trainers.rollouts import RolloutConfig
 from trainers.state import create_state
 from trainers.step import make_train_step
 

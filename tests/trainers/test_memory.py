@@ -12,9 +12,10 @@ from mdx.tasks.task import Task
 from mdx.tokenizer import Tokenizer, train_tokenizer
 from mdx.trajectory import Completion, StopReason, Trajectory, TrajectoryGroup
 from trainers.memory import Memory
+from trainers.prompts import first_prompt
 from trainers.recycle import RecycleConfig
 from trainers.rollout_report import example_rows, summarise_queue, summarise_rollouts
-from trainers.rollouts import Rollout, first_prompt
+from trainers.rollouts import Rollout
 
 GOOD, BAD = "units lj\nrun 10", "units lj\nrun ten"
 ERROR = "ERROR: Expected integer parameter instead of 'ten'"

@@ -16,18 +16,10 @@ from mdx.tokenizer import Tokenizer, train_tokenizer
 from rollout_farm.client import Farm
 from rollout_farm.config import WorkerConfig
 from rollout_farm.embedded import EmbeddedWorker
+from trainers.memory import describe_failure, find_failures, find_successes
+from trainers.prompts import first_prompt, repair_prompt
 from trainers.recycle import Failure
-from trainers.rollouts import (
-    PhaseClock,
-    RolloutConfig,
-    Workshop,
-    describe_failure,
-    find_failures,
-    find_successes,
-    first_prompt,
-    repair_prompt,
-    roll_out,
-)
+from trainers.rollouts import PhaseClock, RolloutConfig, Workshop, roll_out
 
 GOOD = """\
 units lj
