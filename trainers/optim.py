@@ -5,12 +5,14 @@ the transformation gives by `schedule(state.step)`. So a skipped step (see `trai
 delays the schedule nor makes the logged learning rate wrong.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import optax
-from optax.contrib import MuonDimensionNumbers, muon
+from optax.contrib import MuonDimensionNumbers, scale_by_muon
 
 from mdx.errors import ConfigError
 
@@ -74,13 +76,15 @@ def make_optimizer(config: OptimConfig) -> optax.GradientTransformation:
     return optax.chain(clip, update)
 
 
-def _adamw(config: OptimConfig) -> optax.GradientTransformation:
+def _adamw(config: OptimConfig, *, nesterov: bool = False) -> optax.GradientTransformation:
     """Return AdamW at a learning rate of 1.
 
     Reference: Loshchilov, Hutter 2019, "Decoupled Weight Decay Regularization".
     """
     return optax.chain(
-        optax.scale_by_adam(b1=config.beta1, b2=config.beta2, eps=config.epsilon),
+        optax.scale_by_adam(
+            b1=config.beta1, b2=config.beta2, eps=config.epsilon, nesterov=nesterov
+        ),
         optax.add_decayed_weights(config.weight_decay, mask=decay_mask),
         optax.scale(-1.0),
     )
@@ -89,29 +93,45 @@ def _adamw(config: OptimConfig) -> optax.GradientTransformation:
 def _muon(config: OptimConfig) -> optax.GradientTransformation:
     """Orthogonalise the momentum of each layer's matrices; AdamW for embeddings and norms.
 
-    Small models learn from about half the tokens with it (docs/log.md). Decay is relative to each
-    group's own learning rate. Reference: Jordan et al. 2024, "Muon: An optimizer for hidden layers
-    in neural networks".
+    Small models learn from about half the tokens with it (docs/log.md). Both groups use Nesterov's
+    momentum, and both decay by weight_decay times the learning rate of AdamW. Reference: Jordan et
+    al. 2024, "Muon: An optimizer for hidden layers in neural networks".
     """
+    matrices = optax.chain(
+        scale_by_muon(weight_dimension_numbers=_matrix_dimensions),
+        optax.stateless(_scale_by_aspect),
+        optax.scale(config.muon_lr_ratio),
+        optax.add_decayed_weights(config.weight_decay),
+        optax.scale(-1.0),
+    )
+    rest = _adamw(config, nesterov=True)
 
-    def transformation(params: optax.Params) -> optax.GradientTransformation:
-        return muon(
-            learning_rate=config.muon_lr_ratio,
-            weight_decay=config.weight_decay / config.muon_lr_ratio,
-            weight_decay_mask=decay_mask,
-            adam_learning_rate=1.0,
-            adam_b1=config.beta1,
-            adam_b2=config.beta2,
-            adam_weight_decay=config.weight_decay,
-            muon_weight_dimension_numbers=_matrix_dimensions(params),
+    def labels(params: optax.Params) -> Any:
+        return jax.tree_util.tree_map_with_path(
+            lambda path, _: "matrix" if _is_layers_matrix(path) else "rest", params
         )
 
-    # Which dimensions a matrix maps from and to follows from the parameters' names, so the
-    # transformation is made anew from the tree at hand; its state is the same every time.
-    return optax.GradientTransformation(
-        lambda params: transformation(params).init(params),
-        lambda gradient, state, params=None: transformation(params).update(gradient, state, params),
-    )
+    return optax.partition({"matrix": matrices, "rest": rest}, labels)
+
+
+def _scale_by_aspect(direction: optax.Updates, _: optax.Params | None) -> optax.Updates:
+    """Multiply each matrix [inputs, outputs] by sqrt(max(1, outputs / inputs))."""
+
+    def scale(leaf: Any, axes: MuonDimensionNumbers) -> Any:
+        inputs = math.prod(leaf.shape[axis] for axis in _axes(axes.reduction_axis))
+        outputs = math.prod(leaf.shape[axis] for axis in _axes(axes.output_axis))
+        return leaf * max(1.0, outputs / inputs) ** 0.5
+
+    return jax.tree.map(scale, direction, _matrix_dimensions(direction))
+
+
+def _axes(axis: int | Sequence[int]) -> Sequence[int]:
+    return (axis,) if isinstance(axis, int) else axis
+
+
+def _is_layers_matrix(path: tuple[Any, ...]) -> bool:
+    name = jax.tree_util.keystr(path)
+    return "layers" in name and "norm" not in name
 
 
 def _matrix_dimensions(params: optax.Params) -> Any:
@@ -121,11 +141,10 @@ def _matrix_dimensions(params: optax.Params) -> Any:
     """
 
     def dimensions(path: tuple[Any, ...], leaf: Any) -> MuonDimensionNumbers | None:
-        name = jax.tree_util.keystr(path)
-        if "layers" not in name or "norm" in name:
+        if not _is_layers_matrix(path):
             return None
         last = leaf.ndim - 1
-        if name.endswith("['o_proj']"):
+        if jax.tree_util.keystr(path).endswith("['o_proj']"):
             return MuonDimensionNumbers(tuple(range(1, last)), last)
         return MuonDimensionNumbers(1, tuple(range(2, last + 1)))
 

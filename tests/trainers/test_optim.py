@@ -6,6 +6,7 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from mdx.errors import ConfigError
@@ -63,6 +64,81 @@ def test_clipping_scales_the_whole_gradient_and_zero_turns_it_off():
         np.testing.assert_allclose(direction["b"] * 1e8, [-4.0 * expected], rtol=1e-5)
 
 
+def _layers_and_gradient():
+    """Two layers' worth of every kind of leaf, named as the decoder names them."""
+    shapes = {
+        "embed_tokens": (16, 8),
+        "layers": {
+            "self_attn": {"q_proj": (2, 8, 2, 4), "o_proj": (2, 2, 4, 8), "q_norm": (2, 4)},
+            "mlp": {"gate_proj": (2, 8, 12), "down_proj": (2, 12, 8)},
+            "input_layernorm": (2, 8),
+        },
+        "norm": (8,),
+    }
+    rng = np.random.default_rng(0)
+
+    def draw():
+        return jax.tree.map(
+            lambda shape: jnp.asarray(rng.normal(size=shape), jnp.float32),
+            shapes,
+            is_leaf=lambda node: isinstance(node, tuple),
+        )
+
+    return draw(), draw()
+
+
+def _first_direction(config, params, gradient):
+    optimizer = make_optimizer(config)
+    return jax.jit(optimizer.update)(gradient, optimizer.init(params), params)[0]
+
+
+def test_muon_orthogonalises_each_layer_by_itself_and_leaves_the_rest_to_adamw():
+    params, gradient = _layers_and_gradient()
+    adamw = OptimConfig(weight_decay=0.1, clip_norm=0.0)
+    muon = dataclasses.replace(adamw, algorithm="muon", muon_lr_ratio=3.0)
+    plain = dataclasses.replace(muon, weight_decay=0.0)
+    nesterov = optax.chain(
+        optax.scale_by_adam(b1=0.9, b2=0.95, eps=1e-8, nesterov=True),
+        optax.add_decayed_weights(0.1, mask=decay_mask),
+        optax.scale(-1.0),
+    )
+    expected, _ = nesterov.update(gradient, nesterov.init(params), params)
+    got = _first_direction(muon, params, gradient)
+    for path in (("embed_tokens",), ("norm",), ("layers", "input_layernorm")):
+        leaf, reference = got, expected
+        for key in path:
+            leaf, reference = leaf[key], reference[key]
+        np.testing.assert_allclose(leaf, reference, rtol=1e-4, atol=1e-6)
+    layers = _first_direction(plain, params, gradient)["layers"]
+    matrices = {
+        "q_proj": (layers["self_attn"]["q_proj"], (8, 8)),
+        "o_proj": (layers["self_attn"]["o_proj"], (8, 8)),
+        "gate_proj": (layers["mlp"]["gate_proj"], (8, 12)),
+        "down_proj": (layers["mlp"]["down_proj"], (12, 8)),
+    }
+    for name, (stack, shape) in matrices.items():
+        for direction in np.asarray(stack):
+            values = np.linalg.svd(direction.reshape(shape), compute_uv=False) / 3.0
+            # five Newton-Schulz iterations leave singular values near 1, times the aspect's scale
+            scale = max(1.0, shape[1] / shape[0]) ** 0.5
+            assert (values / scale > 0.5).all(), (name, values)
+            assert (values / scale < 1.5).all(), (name, values)
+    descent = jax.tree.map(lambda d, g: float((d * g).sum()), layers, gradient["layers"])
+    assert all(value < 0 for value in jax.tree.leaves(descent))
+
+
+def test_muon_decays_weights_by_the_rate_of_their_group():
+    params, gradient = _layers_and_gradient()
+    config = OptimConfig(algorithm="muon", muon_lr_ratio=3.0, weight_decay=0.1)
+    with_decay = _first_direction(config, params, gradient)
+    without = _first_direction(dataclasses.replace(config, weight_decay=0.0), params, gradient)
+    decay = jax.tree.map(lambda a, b: np.asarray(a - b), with_decay, without)
+    gate = params["layers"]["mlp"]["gate_proj"]
+    np.testing.assert_allclose(decay["layers"]["mlp"]["gate_proj"], -0.1 * gate, atol=2e-6)
+    np.testing.assert_allclose(decay["embed_tokens"], -0.1 * params["embed_tokens"], atol=2e-6)
+    assert not decay["norm"].any()
+
+
 def test_norms_do_not_decay_though_stacked_layers_make_them_matrices():
     params = {
         "layers": {
@@ -82,6 +158,8 @@ def test_norms_do_not_decay_though_stacked_layers_make_them_matrices():
 @pytest.mark.parametrize(
     ("field", "value"),
     [
+        ("algorithm", "sgd"),
+        ("muon_lr_ratio", 0.0),
         ("num_steps", 0),
         ("peak_lr", 0.0),
         ("warmup_steps", -1),
@@ -99,6 +177,7 @@ def test_impossible_values_are_refused_by_name(field, value):
 def test_every_field_moves_the_update():
     base = OptimConfig(num_steps=10, warmup_steps=3)
     changes = {
+        "algorithm": "muon",
         "num_steps": 20,
         "peak_lr": 2e-3,
         "warmup_steps": 0,
@@ -109,21 +188,24 @@ def test_every_field_moves_the_update():
         "beta2": 0.5,
         "epsilon": 1e-1,
     }
-    assert set(changes) == {field.name for field in dataclasses.fields(OptimConfig)}
+    fields = {field.name for field in dataclasses.fields(OptimConfig)}
+    assert set(changes) | {"muon_lr_ratio"} == fields
     reference = _trace(base)
     for field, value in changes.items():
         assert _trace(dataclasses.replace(base, **{field: value})) != reference, field
+    muon = dataclasses.replace(base, algorithm="muon")
+    assert _trace(dataclasses.replace(muon, muon_lr_ratio=2.0)) != _trace(muon)
 
 
 def _trace(config: OptimConfig) -> list[float]:
-    """Return one weight's value over some steps of descent along a changing gradient."""
+    """Return a weight of a layer over some steps of descent along a changing gradient."""
     schedule, optimizer = make_schedule(config), make_optimizer(config)
-    params = {"w": jnp.array([1.0])}
+    params = {"layers": {"up_proj": jnp.array([[[1.0, -0.5]]])}}
     opt_state = optimizer.init(params)
-    values = []
+    update, values = jax.jit(optimizer.update), []
     for step in range(9):
-        gradient = {"w": jnp.array([0.2 + (step == 3) * 2.0])}
-        direction, opt_state = optimizer.update(gradient, opt_state, params)
+        slope = jnp.array([[[0.2 + (step == 3) * 2.0, 0.01 * step]]])
+        direction, opt_state = update({"layers": {"up_proj": slope}}, opt_state, params)
         params = jax.tree.map(lambda p, d, s=step: p + schedule(s) * d, params, direction)
-        values.append(float(params["w"][0]))
+        values.append(float(params["layers"]["up_proj"][0, 0, 0]))
     return values

@@ -34,6 +34,18 @@ def test_moments_lie_where_their_weights_lie_and_the_rest_everywhere():
     assert state.params is params
 
 
+def test_moments_of_muon_lie_where_their_weights_lie_too():
+    params, split, _ = _placed_params()
+    params = {"layers": {"mlp": {"up_proj": params["q_proj"][None]}}, "norm": params["norm"]}
+    sharding = NamedSharding(split.mesh, PartitionSpec(None, "fsdp", "tensor"))
+    up_proj = jax.device_put(params["layers"]["mlp"]["up_proj"], sharding)
+    params["layers"]["mlp"]["up_proj"] = up_proj
+    state = create_state(params, make_optimizer(OptimConfig(algorithm="muon")), jax.random.key(0))
+    moments = [leaf for leaf in jax.tree.leaves(state.opt_state) if leaf.shape == (1, 8, 4)]
+    assert moments
+    assert all(leaf.sharding.is_equivalent_to(sharding, 3) for leaf in moments)
+
+
 def test_abstract_state_describes_every_leaf():
     state = create_state(_placed_params()[0], OPTIMIZER, jax.random.key(0))
     abstract = abstract_state(state)
