@@ -1,8 +1,8 @@
-"""Causal self-attention over packed rows, in three forms that agree.
+"""Causal self-attention over packed rows, in four forms that agree.
 
-A query sees the keys of its own segment at or before its own place in the row. `blocked` walks
-the queries in blocks and never touches the keys above the diagonal: about 40 % of the work at 4
-blocks, and no [T, T] array of scores. It runs on every device. `xla` and `cudnn` are
+A query sees the keys of its own segment at or before its own place in the row. `rowwise` is for
+CPUs (`mdx.model.rowwise`). `blocked` walks the queries in blocks and never touches the keys
+above the diagonal; it runs anywhere and splits over devices. `xla` and `cudnn` are
 `jax.nn.dot_product_attention`, for GPUs.
 
 Legend: B batch, T query time, K key time, N heads, G kv heads, R = N / G, H head_dim.
@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-NEGATIVE = -1e30
+from mdx.model.rowwise import NEGATIVE, rowwise_attention
 
 
 def attend(
@@ -28,8 +28,10 @@ def attend(
 ) -> Float[Array, "B T N H"]:
     """Return softmax(q k / sqrt(H)) v under the causal and segment mask.
 
-    implementation: "blocked", "xla" or "cudnn" (`ComputeConfig.attention`).
+    implementation: "rowwise", "blocked", "xla" or "cudnn" (`ComputeConfig.attention`).
     """
+    if implementation == "rowwise":
+        return rowwise_attention(query_BTNH, key_BTGH, value_BTGH, segment_ids_BT, block=block)
     if implementation == "blocked":
         return blocked_attention(query_BTNH, key_BTGH, value_BTGH, segment_ids_BT, block=block)
     mask_B1TT = packed_mask(segment_ids_BT, segment_ids_BT, 0)[:, None]

@@ -19,9 +19,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from mdx.model.attention import NEGATIVE
 from mdx.model.config import ModelConfig
 from mdx.model.decoder import GraphDef, Params, output_head, rms_norm, rotary, rotate
+from mdx.model.rowwise import NEGATIVE
 
 MAX_WINDOWS = 5
 

@@ -52,8 +52,8 @@ class ComputeConfig:
 
     dtype: of activations and matrix products ("float32", "bfloat16"); weights stay float32, and
         softmax, norms, log-probabilities and accumulation are float32 always.
-    attention: "auto", "blocked" (any device), "xla" or "cudnn" (GPU, bfloat16).
-    attention_block: queries per block of the blocked path; blocks above the diagonal are skipped.
+    attention: "rowwise" (CPU), "blocked" (any device), "xla", "cudnn" (GPU, bfloat16), or "auto".
+    attention_block: queries per block of the first two; blocks that no query sees are skipped.
     remat: "none", "minimal" (keep matrix products) or "full" (keep layer inputs only).
     scan_layers: True compiles one layer for any depth; False unrolls, faster on CPUs.
     vocab_block: tokens whose logits exist at one time in `token_logprobs`.
@@ -68,7 +68,7 @@ class ComputeConfig:
 
     def __post_init__(self) -> None:
         _require("dtype", self.dtype, ("float32", "bfloat16"))
-        _require("attention", self.attention, ("auto", "blocked", "xla", "cudnn"))
+        _require("attention", self.attention, ("auto", "rowwise", "blocked", "xla", "cudnn"))
         _require("remat", self.remat, ("none", "minimal", "full"))
         if self.attention == "cudnn" and self.dtype != "bfloat16":
             raise ConfigError("attention=cudnn needs dtype=bfloat16, not float32")
