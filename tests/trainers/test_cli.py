@@ -100,19 +100,14 @@ def test_wrong_override_is_named(kind, override, line):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "line"),
-    [
-        (["sft", "--config", "no/such.yaml"], "no/such.yaml does not exist"),
-        (["export", "--run-dir", "no/such/run", "--out", "x"], "must hold a run of mdx-train"),
-    ],
-)
-def test_wrong_usage_exits_2_with_one_line(arguments, line):
-    done = _mdx_train(*arguments)
+def test_wrong_usage_exits_2_with_one_line():
+    done = _mdx_train("export", "--run-dir", "no/such/run", "--out", "x")
     assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert line in done.stderr
     assert done.stdout == ""
+    missing = "no/such/run/config.yaml"
+    assert done.stderr == (
+        f"error: --run-dir must hold a run of mdx-train, but {missing} does not exist\n"
+    )
 
 
 def test_unwritable_cache_directory_exits_2_with_one_line(tmp_path):

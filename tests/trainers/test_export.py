@@ -3,13 +3,14 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from mdx.config import dump_config
 from mdx.errors import CheckpointError, UsageError
 from mdx.model.config import ModelConfig
-from mdx.model.decoder import init
+from mdx.model.decoder import abstract_params
 from mdx.model.hf import load_hf, save_hf
 from trainers.checkpoint import Checkpointer
 from trainers.cpt import CptConfig
@@ -45,7 +46,10 @@ def run_dir(tiny_data, tmp_path_factory):
 
 @functools.cache
 def _params():
-    return init(MODEL, key=jax.random.key(7))[1]
+    rng = np.random.default_rng(7)
+    return jax.tree.map(
+        lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), jnp.float32), abstract_params(MODEL)
+    )
 
 
 def _state():

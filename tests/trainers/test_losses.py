@@ -9,7 +9,7 @@ import pytest
 
 from mdx.data.batch import Batch
 from mdx.model.config import ComputeConfig, ModelConfig
-from mdx.model.decoder import apply, init, output_head
+from mdx.model.decoder import abstract_params, apply, output_head, structure
 from trainers.losses import count_tokens, make_logprobs_fn, make_next_token_loss
 
 TINY = ModelConfig(
@@ -25,7 +25,12 @@ TINY = ModelConfig(
 
 @pytest.fixture(scope="module")
 def model():
-    return init(TINY, ComputeConfig(), jax.random.key(3))
+    rng = np.random.default_rng(3)
+    params = jax.tree.map(
+        lambda leaf: jnp.asarray(rng.normal(scale=0.1, size=leaf.shape), jnp.float32),
+        abstract_params(TINY),
+    )
+    return structure(TINY, ComputeConfig(scan_layers=True)), params
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from mdx.errors import ConfigError
@@ -87,29 +86,24 @@ def _layers_and_gradient():
     return draw(), draw()
 
 
-def _first_direction(config, params, gradient):
-    optimizer = make_optimizer(config)
-    return jax.jit(optimizer.update)(gradient, optimizer.init(params), params)[0]
-
-
-def test_muon_orthogonalises_each_layer_by_itself_and_leaves_the_rest_to_adamw():
+@pytest.fixture(scope="module")
+def muon_directions():
+    """Return the parameters, the gradient and Muon's first direction with and without decay."""
     params, gradient = _layers_and_gradient()
-    adamw = OptimConfig(weight_decay=0.1, clip_norm=0.0)
-    muon = dataclasses.replace(adamw, algorithm="muon", muon_lr_ratio=3.0)
-    plain = dataclasses.replace(muon, weight_decay=0.0)
-    nesterov = optax.chain(
-        optax.scale_by_adam(b1=0.9, b2=0.95, eps=1e-8, nesterov=True),
-        optax.add_decayed_weights(0.1, mask=decay_mask),
-        optax.scale(-1.0),
-    )
-    expected, _ = nesterov.update(gradient, nesterov.init(params), params)
-    got = _first_direction(muon, params, gradient)
-    for path in (("embed_tokens",), ("norm",), ("layers", "input_layernorm")):
-        leaf, reference = got, expected
-        for key in path:
-            leaf, reference = leaf[key], reference[key]
-        np.testing.assert_allclose(leaf, reference, rtol=1e-4, atol=1e-6)
-    layers = _first_direction(plain, params, gradient)["layers"]
+    directions = []
+    for weight_decay in (0.1, 0.0):
+        config = OptimConfig(
+            algorithm="muon", muon_lr_ratio=3.0, weight_decay=weight_decay, clip_norm=0.0
+        )
+        optimizer = make_optimizer(config)
+        update = jax.jit(optimizer.update)
+        directions.append(update(gradient, optimizer.init(params), params)[0])
+    return params, gradient, *directions
+
+
+def test_muon_orthogonalises_each_layer_by_itself(muon_directions):
+    _, gradient, _, direction = muon_directions
+    layers = direction["layers"]
     matrices = {
         "q_proj": (layers["self_attn"]["q_proj"], (8, 8)),
         "o_proj": (layers["self_attn"]["o_proj"], (8, 8)),
@@ -117,8 +111,8 @@ def test_muon_orthogonalises_each_layer_by_itself_and_leaves_the_rest_to_adamw()
         "down_proj": (layers["mlp"]["down_proj"], (12, 8)),
     }
     for name, (stack, shape) in matrices.items():
-        for direction in np.asarray(stack):
-            values = np.linalg.svd(direction.reshape(shape), compute_uv=False) / 3.0
+        for matrix in np.asarray(stack):
+            values = np.linalg.svd(matrix.reshape(shape), compute_uv=False) / 3.0
             # five Newton-Schulz iterations leave singular values near 1, times the aspect's scale
             scale = max(1.0, shape[1] / shape[0]) ** 0.5
             assert (values / scale > 0.5).all(), (name, values)
@@ -127,16 +121,30 @@ def test_muon_orthogonalises_each_layer_by_itself_and_leaves_the_rest_to_adamw()
     assert all(value < 0 for value in jax.tree.leaves(descent))
 
 
-def test_muon_decays_weights_by_the_rate_of_their_group():
-    params, gradient = _layers_and_gradient()
-    config = OptimConfig(algorithm="muon", muon_lr_ratio=3.0, weight_decay=0.1)
-    with_decay = _first_direction(config, params, gradient)
-    without = _first_direction(dataclasses.replace(config, weight_decay=0.0), params, gradient)
+def test_muon_leaves_embeddings_and_norms_to_adamw_with_nesterov_momentum(muon_directions):
+    params, gradient, direction, _ = muon_directions
+    first = {
+        "embed_tokens": lambda tree: tree["embed_tokens"],
+        "norm": lambda tree: tree["norm"],
+        "input_layernorm": lambda tree: tree["layers"]["input_layernorm"],
+    }
+    for name, leaf in first.items():
+        g, weight = (np.asarray(leaf(tree), np.float64) for tree in (gradient, params))
+        # after one step the corrected moments are g and g^2; Nesterov looks a step ahead
+        ahead = 0.9 * (0.1 * g) / (1 - 0.9**2) + 0.1 * g / (1 - 0.9)
+        decay = 0.1 * weight if name == "embed_tokens" else 0.0
+        expected = -(ahead / (np.abs(g) + 1e-8) + decay)
+        np.testing.assert_allclose(leaf(direction), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_muon_decays_weights_by_the_learning_rate_of_adamw(muon_directions):
+    params, _, with_decay, without = muon_directions
     decay = jax.tree.map(lambda a, b: np.asarray(a - b), with_decay, without)
     gate = params["layers"]["mlp"]["gate_proj"]
     np.testing.assert_allclose(decay["layers"]["mlp"]["gate_proj"], -0.1 * gate, atol=2e-6)
     np.testing.assert_allclose(decay["embed_tokens"], -0.1 * params["embed_tokens"], atol=2e-6)
     assert not decay["norm"].any()
+    assert not decay["layers"]["self_attn"]["q_norm"].any()
 
 
 def test_norms_do_not_decay_though_stacked_layers_make_them_matrices():
