@@ -64,7 +64,7 @@ class ComputeConfig:
     attention_block: int = 128
     remat: str = "none"
     scan_layers: bool = False
-    vocab_block: int = 2048
+    vocab_block: int = 1024
 
     def __post_init__(self) -> None:
         _require("dtype", self.dtype, ("float32", "bfloat16"))

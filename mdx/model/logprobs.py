@@ -9,7 +9,7 @@ are moved to the front of their row and the stretches behind them are skipped.
 Legend: B batch, T time, D hidden, V vocabulary, C time steps in a stretch, S stretches.
 """
 
-from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ def token_logprobs(
     tokens_BT: Int[Array, "B T"],
     *,
     temperature: float | Array = 1.0,
-    block: int = 2048,
+    block: int = 1024,
     mask_BT: Float[Array, "B T"] | None = None,
 ) -> tuple[Float[Array, "B T"], Float[Array, "B T"]]:
     """Return log p(tokens[t] | tokens[<t]) and the entropy of p( . | tokens[<t]), float32.
@@ -73,61 +73,69 @@ def _scored(
 def _scored_forward(
     hidden_SBCD: Array, head_VD: Array, targets_SBC: Array, wanted_SBC: Array, scale: Array
 ) -> tuple[Array, tuple]:
-    def score(hidden_BCD: Array, targets_BC: Array, wanted_BC: Array) -> Array:
-        log_p_BCV = _log_softmax(hidden_BCD, head_VD, scale)
-        chosen_BC = jnp.take_along_axis(log_p_BCV, targets_BC[..., None], axis=-1)[..., 0]
-        entropy_BC = -jnp.sum(jnp.exp(log_p_BCV) * log_p_BCV, axis=-1)
-        values_BC2 = jnp.stack([chosen_BC, entropy_BC], axis=-1)
-        return jnp.where(wanted_BC[..., None], values_BC2, 0.0)
+    def score(hidden_BCD: Array, targets_BC: Array, wanted_BC: Array) -> tuple[Array, Array]:
+        z_BCV = _logits(hidden_BCD, head_VD, scale)
+        highest_BC1 = jnp.max(z_BCV, axis=-1, keepdims=True)
+        shifted_BCV = z_BCV - highest_BC1
+        weights_BCV = jnp.exp(shifted_BCV)
+        total_BC = jnp.sum(weights_BCV, axis=-1)
+        mean_BC = jnp.sum(weights_BCV * shifted_BCV, axis=-1) / total_BC
+        chosen_BC = jnp.take_along_axis(shifted_BCV, targets_BC[..., None], axis=-1)[..., 0]
+        log_total_BC = jnp.log(total_BC)
+        values_BC2 = jnp.stack([chosen_BC - log_total_BC, log_total_BC - mean_BC], axis=-1)
+        values_BC2 = jnp.where(wanted_BC[..., None], values_BC2, 0.0)
+        return values_BC2, highest_BC1[..., 0] + log_total_BC
 
-    def step(carry: None, stretch: tuple[Array, Array, Array]) -> tuple[None, Array]:
-        skip = partial(jnp.zeros, (*stretch[1].shape, 2), jnp.float32)
-        return carry, jax.lax.cond(jnp.any(stretch[2]), lambda: score(*stretch), skip)
+    def step(carry: None, stretch: tuple[Array, Array, Array]) -> tuple[None, Any]:
+        shape = stretch[1].shape
+        skipped = (jnp.zeros((*shape, 2)), jnp.zeros(shape))
+        return carry, jax.lax.cond(jnp.any(stretch[2]), lambda: score(*stretch), lambda: skipped)
 
-    _, values_SBC2 = jax.lax.scan(step, None, (hidden_SBCD, targets_SBC, wanted_SBC))
-    residuals = (hidden_SBCD, head_VD, targets_SBC, wanted_SBC, scale, values_SBC2[..., 1])
-    return values_SBC2, residuals
+    inputs = (hidden_SBCD, targets_SBC, wanted_SBC)
+    _, (values_SBC2, log_total_SBC) = jax.lax.scan(step, None, inputs)
+    return values_SBC2, (*inputs, head_VD, scale, values_SBC2[..., 1], log_total_SBC)
 
 
 def _scored_backward(residuals: tuple, gradient_SBC2: Array) -> tuple:
     """With z = hidden head^T scale: dlogp/dz = onehot - p and dH/dz = -p (log p + H)."""
-    hidden_SBCD, head_VD, targets_SBC, wanted_SBC, scale, entropy_SBC = residuals
+    hidden_SBCD, targets_SBC, wanted_SBC, head_VD, scale, entropy_SBC, log_total_SBC = residuals
+    gradient_SBC2 = jnp.where(wanted_SBC[..., None], gradient_SBC2, 0.0) * scale
+    d_chosen_SBC, d_entropy_SBC = gradient_SBC2[..., 0], gradient_SBC2[..., 1]
+    offset_SBC = d_chosen_SBC + d_entropy_SBC * entropy_SBC
+    places_11V = jnp.arange(head_VD.shape[0])[None, None]
 
     def step(d_head_VD: Array, stretch: tuple[Array, ...]) -> tuple[Array, Array]:
-        hidden_BCD, targets_BC, wanted_BC, entropy_BC, gradient_BC2 = stretch
+        hidden_BCD, wanted_BC = stretch[:2]
+        targets, log_total, d_chosen, d_entropy, offset = (x[..., None] for x in stretch[2:])
 
         def pull() -> tuple[Array, Array]:
-            log_p_BCV = _log_softmax(hidden_BCD, head_VD, scale)
-            gradient = jnp.where(wanted_BC[..., None], gradient_BC2, 0.0) * scale
-            d_chosen, d_entropy = gradient[..., :1], gradient[..., 1:]
-            d_z_BCV = -jnp.exp(log_p_BCV) * (
-                d_chosen + d_entropy * (log_p_BCV + entropy_BC[..., None])
-            )
-            is_target_BCV = targets_BC[..., None] == jnp.arange(head_VD.shape[0])[None, None]
-            d_z_BCV = (d_z_BCV + jnp.where(is_target_BCV, d_chosen, 0.0)).astype(hidden_BCD.dtype)
-            d_hidden = jnp.einsum("BCV,VD->BCD", d_z_BCV, head_VD.astype(hidden_BCD.dtype))
-            d_head = jnp.einsum(
-                "BCV,BCD->VD", d_z_BCV, hidden_BCD, preferred_element_type=jnp.float32
-            )
-            return d_head_VD + d_head, d_hidden
+            log_p_BCV = _logits(hidden_BCD, head_VD, scale) - log_total
+            d_z_BCV = -jnp.exp(log_p_BCV) * (offset + d_entropy * log_p_BCV)
+            d_z_BCV = (d_z_BCV + jnp.where(places_11V == targets, d_chosen, 0.0)).astype(dtype)
+            d_hidden_BCD = jnp.einsum("BCV,VD->BCD", d_z_BCV, head_VD.astype(dtype))
+            flat_z, flat_hidden = (x.reshape(-1, x.shape[-1]) for x in (d_z_BCV, hidden_BCD))
+            d_head = jnp.matmul(flat_z.T, flat_hidden, preferred_element_type=jnp.float32)
+            return d_head_VD + d_head, d_hidden_BCD
 
-        skip = (d_head_VD, jnp.zeros_like(hidden_BCD))
-        return jax.lax.cond(jnp.any(wanted_BC), pull, lambda: skip)
+        skipped = (d_head_VD, jnp.zeros_like(hidden_BCD))
+        return jax.lax.cond(jnp.any(wanted_BC), pull, lambda: skipped)
 
+    dtype = hidden_SBCD.dtype
+    values = (targets_SBC, log_total_SBC, d_chosen_SBC, d_entropy_SBC, offset_SBC)
     start = jnp.zeros(head_VD.shape, jnp.float32)
-    stretches = (hidden_SBCD, targets_SBC, wanted_SBC, entropy_SBC, gradient_SBC2)
-    d_head_VD, d_hidden_SBCD = jax.lax.scan(step, start, stretches)
+    d_head_VD, d_hidden_SBCD = jax.lax.scan(step, start, (hidden_SBCD, wanted_SBC, *values))
     return d_hidden_SBCD, d_head_VD.astype(head_VD.dtype), None, None, None
 
 
 _scored.defvjp(_scored_forward, _scored_backward)
 
 
-def _log_softmax(hidden_BCD: Array, head_VD: Array, scale: Array) -> Array:
+def _logits(hidden_BCD: Array, head_VD: Array, scale: Array) -> Array:
+    """Return float32 logits / temperature."""
     logits_BCV = jnp.einsum(
         "BCD,VD->BCV",
         hidden_BCD,
         head_VD.astype(hidden_BCD.dtype),
         preferred_element_type=jnp.float32,
     )
-    return jax.nn.log_softmax(logits_BCV * scale, axis=-1)
+    return logits_BCV * scale
