@@ -3,7 +3,7 @@
 Several trajectories share a row, each a segment of its own: prompt (loss mask 0), then completion
 (loss mask 1, with its advantage and the sampler's log-probabilities). The number of rows is what
 the worst case needs, so the shape never changes and nothing is compiled twice; rows are filled
-microbatch by microbatch, and empty microbatches cost nothing (`trainers.policy_loss`).
+microbatch by microbatch, and empty microbatches are not computed (`trainers.step`).
 """
 
 from collections.abc import Sequence
@@ -29,14 +29,16 @@ _FLOATS = (
 class Segment:
     """One prompt with what followed it, and what each token of that counts for.
 
-    `advantage` applies to a sampled completion; `replay_weight` to a replayed success;
-    `error_span` is where in the prompt the error line stands, if it is to be predicted.
+    `advantage` applies to a sampled completion, `count` says how often it was sampled;
+    `replay_weight` applies to a replayed success; `error_span` is where in the prompt the error
+    line stands, if it is to be predicted.
     """
 
     prompt: Sequence[int]
     completion: Sequence[int]
     old_logprobs: Sequence[float] = ()
     advantage: float = 0.0
+    count: int = 1
     replay_weight: float = 0.0
     error_span: tuple[int, int] = (0, 0)
 
@@ -102,7 +104,7 @@ def pack(segments: Sequence[Segment], shape: RowShape, *, pad_id: int) -> tuple[
             if segment.replay_weight:
                 floats["replay_weights"][written] = segment.replay_weight
             else:
-                floats["loss_mask"][written] = 1.0
+                floats["loss_mask"][written] = segment.count
                 floats["advantages"][written] = segment.advantage
                 floats["old_logprobs"][written] = segment.old_logprobs
             first, end = segment.error_span

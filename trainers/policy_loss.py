@@ -71,25 +71,12 @@ def count_grpo_tokens(batch: GrpoBatch) -> Totals:
 
 
 def make_policy_loss(logprobs_fn: LogprobsAndEntropyFn, config: PolicyLossConfig) -> LossFn:
-    """Return the loss for `trainers.step.make_train_step` (with `count_fn=count_grpo_tokens`).
-
-    A microbatch without any target costs nothing: its forward pass is skipped at run time, so a
-    batch may have rows to spare while its shape stays the same from step to step.
-    """
+    """Return the loss for `trainers.step.make_train_step` (with `count_fn=count_grpo_tokens`)."""
 
     def policy_loss(params: PyTree, batch: Batch, totals: Totals) -> tuple[Array, Metrics]:
         assert isinstance(batch, GrpoBatch)
-
-        def share(params: PyTree) -> tuple[Array, Metrics]:
-            logprobs_BT, entropy_BT = logprobs_fn(params, batch)
-            return _share(logprobs_BT, entropy_BT, batch, totals, config)
-
-        def nothing(params: PyTree) -> tuple[Array, Metrics]:
-            return jax.tree.map(
-                lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(share, params)
-            )
-
-        return lax.cond(jnp.any(batch.segment_ids > 0), share, nothing, params)
+        logprobs_BT, entropy_BT = logprobs_fn(params, batch)
+        return _share(logprobs_BT, entropy_BT, batch, totals, config)
 
     return policy_loss
 
@@ -149,7 +136,8 @@ def policy_gradient_sum(
         sum_t m_t max(-r_t A_t, -clip(r_t, 1 - clip_low, 1 + clip_high) A_t)
         r_t = exp(logp_t - old_logp_t)
 
-    Only tokens of mask 1 count; values elsewhere, even NaN, change neither loss nor gradient.
+    The mask m says how often a token counts; where it is 0, values, even NaN, change neither
+    loss nor gradient.
     The metrics are sums over tokens, except those named `*_max`, which are maxima.
 
     Reference: Schulman et al. 2017 (PPO), equation 7; Yu et al. 2025 (DAPO), equation 8.
@@ -163,13 +151,13 @@ def policy_gradient_sum(
     loss_BT = jnp.maximum(free_BT, clipped_BT)
     gap_BT = lax.stop_gradient(jnp.abs(log_ratio_BT))
     metrics = {
-        "clip_fraction": jnp.sum((clipped_BT > free_BT) & sampled_BT, dtype=jnp.float32),
-        "ratio": jnp.sum(jnp.where(sampled_BT, lax.stop_gradient(ratio_BT), 0.0)),
+        "clip_fraction": jnp.sum((clipped_BT > free_BT) * mask_BT, dtype=jnp.float32),
+        "ratio": jnp.sum(lax.stop_gradient(ratio_BT) * mask_BT),
         "ratio_max": jnp.max(jnp.where(sampled_BT, lax.stop_gradient(ratio_BT), 0.0)),
-        "logprob_gap": jnp.sum(gap_BT),
+        "logprob_gap": jnp.sum(gap_BT * mask_BT),
         "logprob_gap_max": jnp.max(gap_BT),
     }
-    return jnp.sum(loss_BT), metrics
+    return jnp.sum(loss_BT * mask_BT), metrics
 
 
 def kl_k3_sum(
@@ -177,14 +165,14 @@ def kl_k3_sum(
     reference_logprobs_BT: Float[Array, "B T"],
     mask_BT: Float[Array, "B T"],
 ) -> Float[Array, ""]:
-    """Return the k3 estimate of KL(policy || reference), summed over the tokens of mask 1.
+    """Return the k3 estimate of KL(policy || reference), summed over tokens as often as they count.
 
         k3 = exp(ref - logp) - (ref - logp) - 1        never negative, low variance
 
     Reference: Schulman 2020, "Approximating KL divergence" (joschu.net).
     """
     gap_BT = jnp.where(mask_BT > 0, reference_logprobs_BT - logprobs_BT, 0.0)
-    return jnp.sum(jnp.expm1(gap_BT) - gap_BT)
+    return jnp.sum((jnp.expm1(gap_BT) - gap_BT) * mask_BT)
 
 
 def weighted_nll_sum(

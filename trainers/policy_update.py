@@ -5,6 +5,7 @@ The sampler's own log-probabilities are the old ones: no forward pass is made to
 The shapes of all minibatches are equal, whatever the step brought.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -40,7 +41,7 @@ class UpdateConfig:
 
     num_epochs: int = 1
     num_minibatches: int = 1  # an optimizer step each; groups stay whole
-    seq_len: int = 512  # of a packed row
+    seq_len: int = 384  # of a packed row; the longest prompt with its completion must fit
     microbatch_rows: int = 4
     loss: PolicyLossConfig = field(default_factory=PolicyLossConfig)
 
@@ -114,18 +115,23 @@ class PolicyUpdater:
 def policy_segments(rollout: Rollout) -> list[Segment]:
     """Return the scored trajectories of a group with their leave-one-out advantages.
 
-    The error line of a repair prompt counts once a group, in its first trajectory.
+    Equal completions of equal advantage are computed once and counted as often as they were
+    sampled: the same loss for fewer tokens (a sharp policy repeats itself). The error line of a
+    repair prompt counts once a group, in its first trajectory.
     """
-    advantages = rollout.group.advantages()
+    sampled = list(zip(rollout.group.scored, rollout.group.advantages(), strict=True))
+    counts = Counter((t.completion.tokens, advantage) for t, advantage in sampled)
+    first = {(t.completion.tokens, advantage): t for t, advantage in reversed(sampled)}
     return [
         Segment(
-            prompt=trajectory.prompt_tokens,
-            completion=trajectory.completion.tokens,
-            old_logprobs=trajectory.completion.logprobs,
-            advantage=advantages[number],
+            prompt=first[key].prompt_tokens,
+            completion=first[key].completion.tokens,
+            old_logprobs=first[key].completion.logprobs,
+            advantage=key[1],
+            count=count,
             error_span=rollout.prompt.error_span if number == 0 else (0, 0),
         )
-        for number, trajectory in enumerate(rollout.group.scored)
+        for number, (key, count) in enumerate(counts.items())
     ]
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from mdx.errors import ConfigError
 from trainers.packing import Segment, pack, row_shape
+from trainers.policy_loss import policy_gradient_sum
 
 PAD = 99
 
@@ -76,9 +77,7 @@ def test_every_segment_comes_back_once_with_all_it_carries():
 def test_the_shape_depends_on_limits_only_and_holds_the_worst_case():
     shape = row_shape(num_segments=10, max_segment=32, seq_len=70, microbatch_rows=2)
     assert (shape.num_rows, shape.num_microbatches) == (6, 3)
-    shared = row_shape(
-        num_segments=10, max_segment=32, seq_len=70, microbatch_rows=2, num_parts=4
-    )
+    shared = row_shape(num_segments=10, max_segment=32, seq_len=70, microbatch_rows=2, num_parts=4)
     assert (shared.num_rows, shared.num_microbatches) == (8, 2)
     worst = [Segment(prompt=[1], completion=[2] * 31, old_logprobs=[0.0] * 31)] * 10
     few, _ = pack(worst[:1], shape, pad_id=PAD)
@@ -125,3 +124,27 @@ def test_nothing_to_train_on_gives_an_empty_batch_of_the_same_shape():
 def test_a_row_too_short_for_one_segment_is_refused():
     with pytest.raises(ConfigError, match="seq_len must hold"):
         row_shape(num_segments=4, max_segment=65, seq_len=64, microbatch_rows=1)
+
+
+def test_a_segment_counts_as_often_as_it_was_sampled():
+    segment = {"prompt": [1, 2], "completion": [3, 4, 5], "old_logprobs": [-1.0, -2.0, -0.5]}
+    shape = row_shape(num_segments=3, max_segment=5, seq_len=16, microbatch_rows=1)
+
+    def loss_and_tokens(segments):
+        batch, _ = pack(segments, shape, pad_id=PAD)
+        logprobs_BT = np.where(batch.tokens == 4, -2.2, -0.7).astype(np.float32)
+        total, metrics = policy_gradient_sum(
+            logprobs_BT,
+            batch.old_logprobs,
+            batch.advantages,
+            batch.loss_mask,
+            clip_low=0.2,
+            clip_high=0.28,
+        )
+        return [float(total), float(batch.loss_mask.sum())] + [
+            float(value) for value in metrics.values()
+        ]
+
+    thrice = loss_and_tokens([Segment(**segment, advantage=0.4)] * 3)
+    counted = loss_and_tokens([Segment(**segment, advantage=0.4, count=3)])
+    np.testing.assert_allclose(counted, thrice, rtol=1e-6)
