@@ -20,7 +20,8 @@ class FarmConfig:
     addresses: list[str] = field(default_factory=list)  # none: a worker of our own
     num_slots: int | None = None  # of our own worker; None: one a core
     patience_s: float = 60.0  # how long to wait for a worker while none answers
-    wall_time_s: float = 5.0
+    cpu_time_s: float = 3.0  # what a run may cost; unlike wall time it is the same on a busy host
+    wall_time_s: float = 30.0
     memory_mb: int = 1024
     log_bytes: int = 2048  # of each log's end
 
@@ -33,7 +34,7 @@ class FarmConfig:
         """The limits of one run."""
         return RunLimits(
             wall_time_s=self.wall_time_s,
-            cpu_time_s=self.wall_time_s,
+            cpu_time_s=self.cpu_time_s,
             memory_bytes=self.memory_mb << 20,
             log_bytes=self.log_bytes,
         )

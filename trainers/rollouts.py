@@ -43,8 +43,8 @@ class RolloutConfig:
     group_size: int = 8
     refill_below: float = 0.25  # refill while fewer than this share of num_prompts groups teach
     max_refills: int = 1  # a step at most, each of num_prompts
-    max_prompt_tokens: int = 256
-    max_new_tokens: int = 200
+    max_prompt_tokens: int = 192
+    max_new_tokens: int = 128
     temperature: float = 1.0
     num_slots: int = 32  # completions that are decoded at one time
     num_examples: int = 16  # trajectories of each step that are kept to read

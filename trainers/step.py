@@ -102,7 +102,8 @@ def _accumulate(
 ) -> tuple[jax.Array, PyTree, Metrics]:
     """Return the loss, its gradient and the metrics, each summed over the microbatches.
 
-    Metrics named `*_max` are maxima over them instead.
+    Metrics named `*_max` are maxima over them instead. Microbatches of padding alone behind the
+    last real token are not computed: rows to spare cost nothing.
     """
     share_and_gradient = jax.value_and_grad(loss_fn, has_aux=True)
 
@@ -113,19 +114,21 @@ def _accumulate(
     if num_microbatches == 1:
         return one(batch)
     microbatches = jax.tree.map(lambda x: _cut(x, num_microbatches), batch)
-    first = jax.tree.map(lambda x: x[0], microbatches)
-    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(one, first))
+    shapes = jax.eval_shape(one, jax.tree.map(lambda x: x[0], microbatches))
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    has_tokens = jnp.any(microbatches.segment_ids > 0, axis=(1, 2))
+    num_used = jnp.max(jnp.where(has_tokens, jnp.arange(1, num_microbatches + 1), 0))
 
-    def add(sums: PyTree, microbatch: Batch) -> tuple[PyTree, None]:
-        shares = one(microbatch)
+    def add(index: jax.Array, sums: PyTree) -> PyTree:
+        shares = one(jax.tree.map(lambda x: x[index], microbatches))
         loss, gradient = jax.tree.map(jnp.add, sums[:2], shares[:2])
         metrics = {
             name: (jnp.maximum if name.endswith("_max") else jnp.add)(value, shares[2][name])
             for name, value in sums[2].items()
         }
-        return (loss, gradient, metrics), None
+        return loss, gradient, metrics
 
-    return jax.lax.scan(add, zeros, microbatches)[0]
+    return jax.lax.fori_loop(0, num_used, add, zeros)
 
 
 def _cut(x: jax.Array, num_microbatches: int) -> jax.Array:

@@ -96,14 +96,19 @@ def reward_of(task, text, farm):
 
 
 def group_segments(prompt, group, rewards):
+    """Return one segment a distinct completion, in order, with how often it was sampled."""
+    advantages = leave_one_out_advantages(rewards)
+    tokens = [sampled.tokens for sampled in group]
     return [
         Segment(
             prompt=prompt,
             completion=sampled.tokens,
             old_logprobs=sampled.logprobs,
-            advantage=advantage,
+            advantage=advantages[number],
+            count=tokens.count(sampled.tokens),
         )
-        for sampled, advantage in zip(group, leave_one_out_advantages(rewards), strict=True)
+        for number, sampled in enumerate(group)
+        if tokens.index(sampled.tokens) == number
     ]
 
 

@@ -177,7 +177,7 @@ def make_config(world, name, **changes):
         recycle=RecycleConfig(max_repair_share=0.25, replay_below=0.95),
         optim=OptimConfig(num_steps=NUM_STEPS, peak_lr=1e-3, warmup_steps=0),
         checkpoint=CheckpointConfig(save_every=2),
-        farm=FarmConfig(num_slots=2, wall_time_s=20.0),
+        farm=FarmConfig(num_slots=2, cpu_time_s=20.0),
     )
     return replace(config, **changes)
 

@@ -190,20 +190,6 @@ def test_loss_is_one_mean_over_tokens_however_the_batch_is_cut():
     np.testing.assert_allclose(sum(parts), whole, atol=1e-6)
 
 
-def test_microbatch_without_targets_adds_nothing_and_its_values_do_not_matter():
-    batch, params = random_batch(), random_params()
-    empty = replace(
-        batch,
-        segment_ids=np.zeros_like(batch.segment_ids),
-        old_logprobs=np.full_like(batch.old_logprobs, np.nan),
-    )
-    totals = count_grpo_tokens(batch)
-    loss, metrics, gradient = loss_and_gradient(params, empty, FULL, totals=totals)
-    assert loss == 0.0
-    assert set(metrics.values()) == {0.0}
-    assert not np.any(gradient)
-
-
 def test_masked_tokens_change_neither_loss_nor_gradient_even_if_nan():
     batch = random_batch()
     outside = batch.loss_mask == 0

@@ -1,0 +1,163 @@
+"""The update on a tiny model: what is cut, packed, skipped and measured from a reference."""
+
+import functools
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mdx.lammps.run import Reward
+from mdx.model.config import ComputeConfig, ModelConfig
+from mdx.model.decoder import init
+from mdx.model.sampler import sample
+from mdx.tasks.task import Task
+from mdx.trajectory import Completion, StopReason, Trajectory, TrajectoryGroup
+from trainers.optim import OptimConfig, make_optimizer
+from trainers.packing import pack, row_shape
+from trainers.policy_loss import PolicyLossConfig
+from trainers.policy_update import UpdateConfig, make_logprobs, make_updater, policy_segments
+from trainers.prompts import Prompt
+from trainers.rollouts import Rollout
+from trainers.state import create_state
+
+MODEL = ModelConfig(
+    vocab_size=32,
+    hidden_size=16,
+    intermediate_size=32,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    num_key_value_heads=1,
+    head_dim=8,
+    initializer_range=0.5,
+)
+GRAPHDEF, PARAMS = init(MODEL, ComputeConfig(), jax.random.key(1))
+TEMPERATURE = 0.8
+SHAPE = row_shape(num_segments=24, max_segment=16, seq_len=32, microbatch_rows=2)
+PLAIN = PolicyLossConfig(kl_coef=0.0, replay_coef=0.0)
+OPTIM = OptimConfig(num_steps=5, peak_lr=1e-2, warmup_steps=0)
+
+
+def rolled_out(number, rewards):
+    """Sample a group for prompt `number` from the model and give it `rewards`."""
+    task = Task(id=f"t{number}", family="nve", prompt="")
+    prompt = Prompt(task=task, tokens=(3, 4 + number, 5), error_span=(1, 2))
+    (group,) = sample(
+        GRAPHDEF,
+        PARAMS,
+        [prompt.tokens],
+        num_samples=len(rewards),
+        max_new_tokens=8,
+        eos_ids=(2,),
+        key=jax.random.key(number),
+        temperature=TEMPERATURE,
+        num_slots=4,
+    )
+    trajectories = [
+        Trajectory(
+            id=f"{number}.{i}",
+            task=task,
+            prompt_tokens=prompt.tokens,
+            completion=Completion(
+                tokens=sampled.tokens,
+                logprobs=sampled.logprobs,
+                text="",
+                stop_reason=StopReason.EOS,
+            ),
+            reward=None if reward is None else Reward(total=reward),
+        )
+        for i, (sampled, reward) in enumerate(zip(group, rewards, strict=True))
+    ]
+    return Rollout(prompt=prompt, group=TrajectoryGroup(trajectories=tuple(trajectories)))
+
+
+@pytest.fixture(scope="module")
+def rollouts():
+    return [
+        rolled_out(0, [1.0, 0.0, 0.5, 0.0]),
+        rolled_out(1, [0.3, 0.3, 0.3, 0.3]),
+        rolled_out(2, [None, 0.9, None, 0.1]),
+        rolled_out(3, [0.0, 0.0, 0.0, 1.0]),
+    ]
+
+
+@functools.cache
+def make_tiny_updater(loss, with_reference):
+    """Return an updater; equal ones share their compilation."""
+    return make_updater(
+        UpdateConfig(seq_len=32, microbatch_rows=2, loss=loss),
+        OPTIM,
+        make_logprobs(GRAPHDEF, temperature=TEMPERATURE, vocab_block=64),
+        shape=SHAPE,
+        reference=PARAMS if with_reference else None,
+        place=lambda batch: batch,
+        pad_id=0,
+    )
+
+
+def updated(rollouts, loss=PLAIN, with_reference=False, **changes):
+    updater = make_tiny_updater(loss, with_reference)
+    updater = replace(updater, config=replace(updater.config, **changes))
+    params = jax.tree.map(jnp.copy, PARAMS)
+    state = create_state(params, make_optimizer(OPTIM), jax.random.key(0))
+    return updater.update(state, rollouts, [], np.random.default_rng(0))
+
+
+def test_sampler_and_trainer_agree_on_the_tempered_log_probabilities(rollouts):
+    _, metrics = updated(rollouts)
+    assert metrics["logprob_gap_max"] < 1e-5
+    assert metrics["ratio"] == pytest.approx(1.0, abs=1e-5)
+    assert 0 < metrics["ratio_max"] == pytest.approx(1.0, abs=1e-5)
+    scored = [t for r in (rollouts[0], rollouts[2], rollouts[3]) for t in r.group.scored]
+    assert metrics["targets"] == sum(len(t.completion.tokens) for t in scored)
+
+
+def test_entropy_is_that_of_the_tempered_policy(rollouts):
+    _, metrics = updated(rollouts)
+    logprobs = make_logprobs(GRAPHDEF, temperature=TEMPERATURE, vocab_block=64)
+    segments = [s for r in rollouts if r.teaches for s in policy_segments(r)]
+    batch, _ = pack(segments, SHAPE, pad_id=0)
+    _, entropy = jax.jit(logprobs)(PARAMS, batch)
+    expected = float(jnp.sum(entropy * batch.loss_mask) / batch.loss_mask.sum())
+    assert metrics["entropy"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_groups_of_equal_reward_and_lost_trajectories_leave_no_trace(rollouts):
+    with_all, _ = updated(rollouts)
+    without, _ = updated([rollouts[0], rollouts[2], rollouts[3]])
+    jax.tree.map(np.testing.assert_array_equal, with_all.params, without.params)
+
+
+def test_nothing_to_learn_leaves_everything_but_the_step_count(rollouts):
+    state, metrics = updated([rollouts[1]], num_epochs=2)
+    assert metrics == {}
+    assert int(state.step) == 2
+    jax.tree.map(np.testing.assert_array_equal, state.params, PARAMS)
+
+
+def test_every_epoch_and_minibatch_is_an_optimizer_step_on_whole_groups(rollouts):
+    state, metrics = updated(rollouts, num_epochs=2, num_minibatches=3)
+    assert int(state.step) == 6
+    assert metrics["ratio_max"] > 1.001, "later updates see a policy that has moved"
+    assert metrics["logprob_gap_max"] < 1e-5, "the gap is that of the first update"
+    in_updates = UpdateConfig(num_epochs=2, num_minibatches=3).in_updates(OptimConfig(num_steps=7))
+    assert in_updates.num_steps == 42
+
+
+def test_divergence_from_the_reference_starts_at_zero_and_is_pulled_back(rollouts):
+    anchored, free = replace(PLAIN, kl_coef=5.0), replace(PLAIN, kl_coef=1e-9)
+    _, metrics = updated(rollouts, loss=anchored, with_reference=True)
+    assert metrics["kl"] == pytest.approx(0.0, abs=1e-6)
+    divergence = [
+        updated(rollouts, loss=loss, with_reference=True, num_epochs=4)[1]["kl"]
+        for loss in (anchored, free)
+    ]
+    assert 0 < divergence[0] < 0.7 * divergence[1]
+
+
+def test_error_line_counts_once_a_group(rollouts):
+    assert [s.error_span for s in policy_segments(rollouts[2])] == [(1, 2), (0, 0)]
+    _, metrics = updated(rollouts, loss=replace(PLAIN, error_coef=0.05))
+    assert metrics["error_targets"] == 3
+    assert metrics["error_loss"] > 0
