@@ -19,6 +19,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
@@ -28,6 +29,7 @@ from mdx.model.config import ComputeConfig, ModelConfig
 Params = dict[str, Any]
 GraphDef = nnx.GraphDef
 
+DRAW_CHUNK = 1 << 16
 REMAT_POLICIES: dict[str, Callable[..., bool]] = {
     "minimal": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
     "full": jax.checkpoint_policies.nothing_saveable,
@@ -37,28 +39,23 @@ REMAT_POLICIES: dict[str, Callable[..., bool]] = {
 def init(
     config: ModelConfig, compute: ComputeConfig | None = None, key: Array | None = None
 ) -> tuple[GraphDef, Params]:
-    """Return the static structure and random float32 weights (normal, `initializer_range`)."""
+    """Return the static structure and random float32 weights.
+
+    Matrices are normal with standard deviation `initializer_range`, norms are 1.
+    """
     key = jax.random.key(0) if key is None else key
-    compute = compute or ComputeConfig()
-
-    @jax.jit
-    def draw(key: Array) -> Params:
-        return nnx.to_pure_dict(nnx.state(_build(config, compute, key)))
-
-    return structure(config, compute), draw(key)
+    return structure(config, compute), jax.jit(_draw_params, static_argnums=0)(config, key)
 
 
 def structure(config: ModelConfig, compute: ComputeConfig | None = None) -> GraphDef:
     """Return the static half of the model without making any weight."""
-    abstract = nnx.eval_shape(lambda: _build(config, compute or ComputeConfig(), jax.random.key(0)))
-    return nnx.split(abstract)[0]
+    resolved = _resolved(compute or ComputeConfig())
+    return nnx.split(nnx.eval_shape(lambda: Decoder(config, resolved)))[0]
 
 
 def abstract_params(config: ModelConfig) -> Params:
     """Return the weights' shapes and dtypes as a pytree of `jax.ShapeDtypeStruct`."""
-    return jax.eval_shape(
-        lambda: nnx.to_pure_dict(nnx.state(_build(config, ComputeConfig(), jax.random.key(0))))
-    )
+    return nnx.to_pure_dict(nnx.state(nnx.eval_shape(lambda: Decoder(config, ComputeConfig()))))
 
 
 def apply(
@@ -92,7 +89,7 @@ def rotary(
     frequencies = theta ** (-jnp.arange(0, head_dim, 2, dtype=jnp.float32) / head_dim)
     frequencies = frequencies.reshape((1,) * positions.ndim + frequencies.shape)
     angles = positions[..., None].astype(jnp.float32) * frequencies
-    return jnp.cos(angles), jnp.sin(angles)
+    return jax.lax.map(jnp.cos, angles), jax.lax.map(jnp.sin, angles)
 
 
 def rotate(x: Float[Array, "... N H"], cosines: Array, sines: Array) -> Float[Array, "... N H"]:
@@ -118,16 +115,16 @@ def project(x_BTD: Float[Array, "B T D"], weight: Float[Array, "D ..."]) -> Arra
 class Attention(nnx.Module):
     """Grouped-query attention with RMS-normed queries and keys."""
 
-    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
+    def __init__(self, config: ModelConfig):
         D, H = config.hidden_size, config.head_dim
         N, G = config.num_attention_heads, config.num_key_value_heads
         self.eps = config.rms_norm_eps
-        self.q_proj = _normal(rngs, config, (D, N, H))
-        self.k_proj = _normal(rngs, config, (D, G, H))
-        self.v_proj = _normal(rngs, config, (D, G, H))
-        self.o_proj = _normal(rngs, config, (N, H, D))
-        self.q_norm = nnx.Param(jnp.ones(H))
-        self.k_norm = nnx.Param(jnp.ones(H))
+        self.q_proj = _empty(D, N, H)
+        self.k_proj = _empty(D, G, H)
+        self.v_proj = _empty(D, G, H)
+        self.o_proj = _empty(N, H, D)
+        self.q_norm = _empty(H)
+        self.k_norm = _empty(H)
 
     def project(self, x_BTD: Array, cosines: Array, sines: Array) -> tuple[Array, Array, Array]:
         """Return queries, keys (normed and rotated) and values: [B, T, heads, H]."""
@@ -149,11 +146,11 @@ class Attention(nnx.Module):
 class Mlp(nnx.Module):
     """SwiGLU: down(silu(gate(x)) * up(x))."""
 
-    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
+    def __init__(self, config: ModelConfig):
         D, F = config.hidden_size, config.intermediate_size
-        self.gate_proj = _normal(rngs, config, (D, F))
-        self.up_proj = _normal(rngs, config, (D, F))
-        self.down_proj = _normal(rngs, config, (F, D))
+        self.gate_proj = _empty(D, F)
+        self.up_proj = _empty(D, F)
+        self.down_proj = _empty(F, D)
 
     def __call__(self, x_BTD: Array) -> Array:
         """Return the update of the residual stream."""
@@ -164,14 +161,14 @@ class Mlp(nnx.Module):
 class DecoderLayer(nnx.Module):
     """Pre-norm attention and MLP around one residual stream."""
 
-    def __init__(self, config: ModelConfig, compute: ComputeConfig, *, rngs: nnx.Rngs):
+    def __init__(self, config: ModelConfig, compute: ComputeConfig):
         self.eps = config.rms_norm_eps
         self.implementation = compute.attention
         self.block = compute.attention_block
-        self.input_layernorm = nnx.Param(jnp.ones(config.hidden_size))
-        self.self_attn = Attention(config, rngs=rngs)
-        self.post_attention_layernorm = nnx.Param(jnp.ones(config.hidden_size))
-        self.mlp = Mlp(config, rngs=rngs)
+        self.input_layernorm = _empty(config.hidden_size)
+        self.self_attn = Attention(config)
+        self.post_attention_layernorm = _empty(config.hidden_size)
+        self.mlp = Mlp(config)
 
     def __call__(
         self, x_BTD: Array, segment_ids_BT: Array, cosines: Array, sines: Array
@@ -193,17 +190,20 @@ class DecoderLayer(nnx.Module):
 
 
 class Decoder(nnx.Module):
-    """Tokens to hidden states. Layers are stacked on axis 0, scanned or unrolled alike."""
+    """Tokens to hidden states. Layers are stacked on axis 0, scanned or unrolled alike.
 
-    def __init__(self, config: ModelConfig, compute: ComputeConfig, *, rngs: nnx.Rngs):
+    A new one has zeros for weights; `init` and `mdx.model.hf` make the real ones.
+    """
+
+    def __init__(self, config: ModelConfig, compute: ComputeConfig):
         self.config = config
         self.compute = compute
-        self.embed_tokens = _normal(rngs, config, (config.vocab_size, config.hidden_size))
-        make = nnx.vmap(lambda rngs: DecoderLayer(config, compute, rngs=rngs))
-        self.layers = make(rngs.split(config.num_hidden_layers))
-        self.norm = nnx.Param(jnp.ones(config.hidden_size))
+        self.embed_tokens = _empty(config.vocab_size, config.hidden_size)
+        make = nnx.vmap(lambda _: DecoderLayer(config, compute))
+        self.layers = make(jnp.arange(config.num_hidden_layers))
+        self.norm = _empty(config.hidden_size)
         if not config.tie_word_embeddings:
-            self.lm_head = _normal(rngs, config, (config.vocab_size, config.hidden_size))
+            self.lm_head = _empty(config.vocab_size, config.hidden_size)
 
     def __call__(
         self,
@@ -244,10 +244,6 @@ class Decoder(nnx.Module):
         return jax.lax.scan(layer, x_BTD, state, unroll=unroll)
 
 
-def _build(config: ModelConfig, compute: ComputeConfig, key: Array) -> Decoder:
-    return Decoder(config, _resolved(compute), rngs=nnx.Rngs(params=key))
-
-
 def _resolved(compute: ComputeConfig) -> ComputeConfig:
     if compute.attention != "auto":
         return compute
@@ -257,5 +253,26 @@ def _resolved(compute: ComputeConfig) -> ComputeConfig:
     return dataclasses.replace(compute, attention="rowwise" if backend == "cpu" else elsewhere)
 
 
-def _normal(rngs: nnx.Rngs, config: ModelConfig, shape: tuple[int, ...]) -> nnx.Param:
-    return nnx.Param(config.initializer_range * jax.random.normal(rngs.params(), shape))
+def _draw_params(config: ModelConfig, key: Array) -> Params:
+    """Cut all matrices from one stream of normal numbers: one generator to compile, not ten."""
+    shapes, tree = jax.tree.flatten_with_path(abstract_params(config))
+    is_matrix = ["norm" not in path[-1].key for path, _ in shapes]
+    sizes = [
+        shape.size if matrix else 0 for (_, shape), matrix in zip(shapes, is_matrix, strict=True)
+    ]
+    keys = jax.random.split(key, -(-sum(sizes) // DRAW_CHUNK))
+    normal = jax.lax.map(lambda key: jax.random.normal(key, (DRAW_CHUNK,)), keys).reshape(-1)
+    ends = np.cumsum(sizes)
+    return jax.tree.unflatten(
+        tree,
+        [
+            normal[end - size : end].reshape(shape.shape) * config.initializer_range
+            if matrix
+            else jnp.ones(shape.shape, shape.dtype)
+            for (_, shape), matrix, size, end in zip(shapes, is_matrix, sizes, ends, strict=True)
+        ],
+    )
+
+
+def _empty(*shape: int) -> nnx.Param:
+    return nnx.Param(jnp.zeros(shape))
