@@ -24,17 +24,11 @@ CONFIG = "config.yaml"
 EXPORT = "export"
 _COMPLETE = "complete.json"
 
-# What may change between a run and its continuation: places, cadences, devices and the length.
+# What may change between a run and its continuation: places, cadences, the length, devices and
+# how they compute (which moves results by rounding only).
 _MAY_CHANGE = (
-    *("run_dir", "data_dir", "data.data_dir"),
-    *(
-        "checkpoint.",
-        "mesh.",
-        "farm.addresses",
-        "farm.num_slots",
-        "farm.patience_s",
-        "optim.num_steps",
-    ),
+    *("run_dir", "data_dir", "data.data_dir", "checkpoint.", "optim.num_steps"),
+    *("mesh.", "compute.", "farm.addresses", "farm.num_slots", "farm.patience_s"),
 )
 
 

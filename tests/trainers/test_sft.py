@@ -25,7 +25,9 @@ def sft(tiny_stage):
     return tiny_stage(
         "sft",
         "init_from=",
+        "compute.attention=xla",
         "data.batch_size=4",
+        "data.microbatch_size=2",
         "data.seq_len=128",
         f"optim.num_steps={NUM_STEPS}",
         "optim.warmup_steps=3",
@@ -92,9 +94,10 @@ def test_the_end_of_the_turn_is_learnt(whole, tiny_data):
     assert np.exp(np.asarray(logprobs(params))[is_end]).min() > 0.5
 
 
-def test_only_the_assistant_is_a_target(whole, tiny_data):
-    line = _untimed(whole)[0]
-    assert 0 < line["targets"] < 0.9 * line["tokens"]
+def test_only_the_assistant_is_a_target_in_batches_of_the_shape_asked_for(whole):
+    for line in _untimed(whole):
+        assert 0 < line["targets"] < 0.9 * line["tokens"]
+        assert line["tokens"] / (1 - line["padding_share"]) == pytest.approx(4 * 128)
 
 
 def test_share_of_questions_moves_the_first_step(sft, whole, tmp_path):
