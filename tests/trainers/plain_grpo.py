@@ -34,7 +34,7 @@ from trainers.task_sampler import PassRates
 
 def train(config, farm):
     """Return the model's configuration and its parameters after `optim.num_steps` steps."""
-    model, graphdef, params = load_hf(config.init_from)
+    model, graphdef, params = load_hf(config.init_from, config.compute)
     tokenizer = Tokenizer.load(config.init_from)
     tasks, rates = load_tasks(config.data_dir, "train"), PassRates()
     optimizer, mesh, shape = make_optimizer(config.optim), make_mesh(), shape_of(config)

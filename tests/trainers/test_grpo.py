@@ -46,6 +46,7 @@ from trainers.state import create_state
 from trainers.step import make_train_step
 
 NUM_TASKS, NUM_STEPS, GROUP = 6, 5, 6
+COMPUTE = ComputeConfig(attention="blocked")  # which compiles faster
 PLAIN_GRPO = str(Path(__file__).with_name("plain_grpo.py"))
 GOOD = """\
 units lj
@@ -126,7 +127,7 @@ def taught_model(tokenizer, folder):
         num_key_value_heads=2,
         head_dim=16,
     )
-    graphdef, params = init(config, ComputeConfig(), jax.random.key(3))
+    graphdef, params = init(config, COMPUTE, jax.random.key(3))
     shape = row_shape(num_segments=3 * NUM_TASKS, max_segment=128, seq_len=256, microbatch_rows=3)
     packed, _ = pack(lessons(tokenizer), shape, pad_id=tokenizer.pad_id)
     batch = Batch(
@@ -165,6 +166,7 @@ def make_config(world, name, **changes):
         run_dir=str(world / name),
         init_from=str(world / "model"),
         data_dir=str(world / "data"),
+        compute=COMPUTE,
         rollout=RolloutConfig(
             num_prompts=4,
             group_size=GROUP,
