@@ -90,9 +90,9 @@ class QuickstartConfig:
 def run(config: QuickstartConfig) -> str:
     """Run every phase that is not finished, write the summary, return `run_dir`."""
     console = Console(stderr=True)
-    _claim(config, console)
+    claim(config)
     clock = PhaseClock(config.place(_PHASES), console)
-    clock.add("install", config.install_s)
+    clock.install(config.install_s)
     clock.measure("data", lambda: build_data.run(_data_config(config)))
     clock.measure("tokenizer", lambda: _train_tokenizer(config))
     clock.measure("base", lambda: _export_untrained(config))
@@ -124,6 +124,12 @@ class PhaseClock:
         self.seconds[name] = round(self.seconds.get(name, 0.0) + seconds, 3)
         self._save()
 
+    def install(self, seconds: float) -> None:
+        """Record the installation's time; a repeated command finds nothing to install."""
+        if "install" not in self._finished:
+            self._finished.add("install")
+            self.add("install", seconds)
+
     def measure(self, name: str, phase: Callable[[], object]) -> None:
         """Run `phase` unless it is finished, and count its wall time even if it is interrupted."""
         if name in self._finished:
@@ -141,8 +147,9 @@ class PhaseClock:
         write_atomically(self._file, json.dumps(content, indent=2) + "\n")
 
 
-def _claim(config: QuickstartConfig, console: Console) -> None:
+def claim(config: QuickstartConfig) -> None:
     """Start `run_dir` afresh unless it holds an unfinished run of the same configuration."""
+    console = Console(stderr=True)
     directory = Path(config.run_dir)
     content = dump_config(replace(config, install_s=0.0))  # says nothing of what is computed
     stored = directory / CONFIG
