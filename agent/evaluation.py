@@ -56,7 +56,7 @@ def judge(task: Task, script: str | None, result: RunResult | None) -> Verdict:
     elif passed(reward):
         problem = None
     else:
-        problem = clean_error(result.error) if result.error else _shortfall(reward)
+        problem = clean_error(describe_failure(result, reward))
     return Verdict(solved=problem is None, reward=reward, checks=checks, problem=problem)
 
 
@@ -86,11 +86,3 @@ def sanity_problems(result: RunResult) -> Iterable[str]:
 
 def _first(problems: Iterable[str]) -> str | None:
     return next(iter(problems), None)
-
-
-def _shortfall(reward: Reward) -> str:
-    """Say which parts of a run that ended well are not what was asked for."""
-    if reward.flags:
-        return f"the run is not what was asked for: {', '.join(reward.flags)}"
-    low = [name for name, value in reward.components.items() if value < 1.0]
-    return f"the run is not what was asked for: {', '.join(low) or 'too low a reward'}"

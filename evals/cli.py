@@ -47,7 +47,10 @@ def codegen(
     """Let a model write scripts for held-out tasks, run them all, write a report."""
     from evals.codegen import check_model_dir, evaluate_codegen
     from evals.report import CodegenConfig, render_markdown
+    from mdx.model.compilation_cache import enable_compilation_cache
     from rollout_farm.client import Farm
+
+    enable_compilation_cache()
 
     config = CodegenConfig(
         num_samples=num_samples,

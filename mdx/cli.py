@@ -6,6 +6,7 @@ unless MDX itself is at fault.
 """
 
 import errno
+import os
 import sys
 from typing import Any
 
@@ -24,6 +25,7 @@ class CommandGroup(click.Group):
         if kwargs.get("standalone_mode") is False:
             return super().main(*args, **kwargs)
         kwargs["standalone_mode"] = False
+        os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # its notices are not for users
         try:
             code = super().main(*args, **kwargs)
         except click.exceptions.Exit as error:

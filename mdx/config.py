@@ -84,7 +84,9 @@ def _dotted_keys(node: object, prefix: str = "") -> list[str]:
     for name in node:  # type: ignore[attr-defined]
         missing = OmegaConf.is_missing(node, name)
         child = None if missing else node[name]  # type: ignore[index]
-        keys += _dotted_keys(child, f"{prefix}{name}.") if OmegaConf.is_dict(child) else [
-            f"{prefix}{name}"
-        ]
+        keys += (
+            _dotted_keys(child, f"{prefix}{name}.")
+            if OmegaConf.is_dict(child)
+            else [f"{prefix}{name}"]
+        )
     return keys

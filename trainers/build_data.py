@@ -23,10 +23,11 @@ from typing import Any
 
 from mdx.data.datasets import SPLITS, Record, write_dataset
 from mdx.errors import MdxError
-from mdx.lammps.run import RunStatus
+from mdx.lammps.run import RunLimits, RunStatus
 from mdx.tasks.generate import Example, draw_examples, skeleton
 from rollout_farm.client import Farm
 from trainers.data_records import Kept, code_records, digest_of, document_records, question_records
+from trainers.farm_config import FarmConfig
 from trainers.hooks import ProgressDisplay
 from trainers.reference_runs import Job, Journal, Outcome, run_jobs
 from trainers.run_dir import write_atomically
@@ -35,14 +36,6 @@ MANIFEST = "manifest.json"
 _JOURNAL = "reference_runs.jsonl"
 _PASSING = 0.9
 _PLACES = ("out_dir", "farm")  # configuration that does not change what is built
-
-
-@dataclass(frozen=True, kw_only=True)
-class FarmConfig:
-    """Where scripts run: at `addresses`, or on a worker of our own if there are none."""
-
-    addresses: list[str] = field(default_factory=list)
-    num_slots: int | None = None  # of our own worker; None: one for each core
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +63,7 @@ def run(config: BuildConfig) -> Manifest:
     manifest = finished_manifest(config)
     if manifest is not None:
         return manifest
-    with Farm(config.farm.addresses, num_slots=config.farm.num_slots) as farm:
+    with config.farm.connect() as farm:
         return build_data(config, farm)
 
 
@@ -82,7 +75,7 @@ def build_data(config: BuildConfig, farm: Farm) -> Manifest:
     groups = draw_groups(config)
     jobs = _jobs(groups)
     with Journal(Path(config.out_dir) / _JOURNAL) as journal:
-        _run_missing(jobs, journal, farm)
+        _run_missing(jobs, journal, farm, config.farm.limits)
         outcomes = journal.outcomes
     kept = {split: keep(groups[split], outcomes, config.min_reward) for split in SPLITS}
     for split in SPLITS:
@@ -175,12 +168,12 @@ def _broken_job(example: Example) -> Job:
     return Job(script=example.failed_script, tasks=(example.task,))
 
 
-def _run_missing(jobs: Sequence[Job], journal: Journal, farm: Farm) -> None:
+def _run_missing(jobs: Sequence[Job], journal: Journal, farm: Farm, limits: RunLimits) -> None:
     """Run the jobs that the journal does not know, showing how long it will take."""
     missing = [job for job in jobs if job.key not in journal.outcomes]
     done = len(jobs) - len(missing)
     with ProgressDisplay("reference runs", done=done, num_steps=len(jobs)) as display:
-        for outcome in run_jobs(missing, farm):
+        for outcome in run_jobs(missing, farm, limits):
             journal.add(outcome)
             done += 1
             display.update(done, {"reward": outcome.rewards[0]})

@@ -21,7 +21,7 @@ import click
 
 from mdx.cli import CommandGroup
 from mdx.config import dump_config, load_config
-from mdx.errors import StoppedError, UsageError
+from mdx.errors import StoppedError
 from trainers.run_dir import EXPORT, is_complete
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -106,19 +106,11 @@ def _prepare_process() -> None:
     signal.signal(signal.SIGTERM, _stop_at_once)
     import logging
 
-    import jax
+    from mdx.model.compilation_cache import enable_compilation_cache
 
     # Orbax logs the traceback of a failed background save, which is reported in one line anyway.
     logging.getLogger("absl").setLevel(logging.CRITICAL)
-    cache = Path(os.environ.get("MDX_CACHE_DIR") or "~/.cache/mdx").expanduser() / "jax"
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(
-            f"MDX_CACHE_DIR must be a directory that can be written: {error}"
-        ) from error
-    jax.config.update("jax_compilation_cache_dir", str(cache))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    enable_compilation_cache()
 
 
 def _restart_with_huge_pages() -> None:

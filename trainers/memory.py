@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from mdx.chat import END_OF_TURN, render_prompt, script_reply, task_messages
-from mdx.lammps.run import Reward, RunResult
-from mdx.rewards import passed
+from mdx.rewards import describe_failure, passed
 from mdx.tasks.task import Task
 from mdx.tokenizer import Tokenizer
 from trainers.packing import Segment
@@ -155,13 +154,3 @@ def find_successes(rollouts: Sequence[Rollout], version: int) -> list[Success]:
         and trajectory.reward is not None
         and passed(trajectory.reward)
     ]
-
-
-def describe_failure(result: RunResult | None, reward: Reward) -> str:
-    """Say what a repair prompt says of a failed run, in the words that the agent uses too."""
-    if result is not None and result.error:
-        return result.error
-    if reward.flags:
-        return f"the run is not what was asked for: {', '.join(reward.flags)}"
-    low = [name for name, value in reward.components.items() if value < 1.0]
-    return f"the run is not what was asked for: {', '.join(low) or 'too low a reward'}"

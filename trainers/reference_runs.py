@@ -38,13 +38,10 @@ class Job:
         """A hash of everything that the outcome depends on."""
         return hashlib.sha256(self.script.encode() + to_json(self.tasks)).hexdigest()
 
-    @property
-    def request(self) -> RunRequest:
-        """What the farm is asked: with the files that the checks look at."""
+    def request(self, limits: RunLimits) -> RunRequest:
+        """Return what the farm is asked: with the files that the checks look at."""
         task = self.tasks[0]
         wanted = {check.file for each in self.tasks for check in each.checks if check.file}
-        # CPU time decides: a busy machine must not drop a good reference
-        limits = RunLimits(wall_time_s=60.0, cpu_time_s=5.0)
         return RunRequest(
             script=self.script,
             files=task.files,
@@ -118,7 +115,7 @@ def _open_alone(path: Path) -> IO[bytes]:
     return file
 
 
-def run_jobs(jobs: Sequence[Job], farm: Farm) -> Iterator[Outcome]:
+def run_jobs(jobs: Sequence[Job], farm: Farm, limits: RunLimits) -> Iterator[Outcome]:
     """Yield outcomes as they come, with a few more requests under way than there are slots.
 
     Raises FarmError where infrastructure fails: no script is to blame for that.
@@ -130,7 +127,7 @@ def run_jobs(jobs: Sequence[Job], farm: Farm) -> Iterator[Outcome]:
             job = next(waiting, None)
             if job is None:
                 break
-            running[farm.submit(job.request)] = job
+            running[farm.submit(job.request(limits))] = job
         if not running:
             return
         for future in wait(running, return_when=FIRST_COMPLETED).done:

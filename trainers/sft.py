@@ -13,16 +13,13 @@ import jax
 
 from mdx.data.pipeline import sft_batches
 from mdx.model.config import ComputeConfig, ModelConfig
-from mdx.model.sharding import MeshConfig, make_mesh, shard_batch, shard_params
+from mdx.model.sharding import MeshConfig
 from trainers.checkpoint import CheckpointConfig
-from trainers.export import finish
-from trainers.loop import DataConfig, fit
-from trainers.losses import make_logprobs_fn, make_next_token_loss
-from trainers.optim import OptimConfig, make_optimizer, make_schedule
-from trainers.policy import describe_policy, start_params
+from trainers.loop import DataConfig
+from trainers.optim import OptimConfig
+from trainers.policy import describe_policy
 from trainers.run_dir import claim_run_dir, is_complete
-from trainers.state import create_state
-from trainers.step import make_train_step
+from trainers.stage import train_next_token
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,28 +63,5 @@ def run(config: SftConfig) -> str:
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
-
-    mesh = make_mesh(config.mesh)
-    params_key, state_key = jax.random.split(jax.random.key(config.seed))
-    params = start_params(policy, init_from=config.init_from, key=params_key)
-    optimizer = make_optimizer(config.optim)
-    train_step = make_train_step(
-        make_next_token_loss(
-            make_logprobs_fn(policy.graphdef, vocab_block=config.compute.vocab_block)
-        ),
-        optimizer,
-        make_schedule(config.optim),
-        num_microbatches=config.data.num_microbatches,
-    )
-    state = fit(
-        create_state(shard_params(params, mesh), optimizer, state_key),
-        batches,
-        train_step,
-        stage="sft",
-        run_dir=config.run_dir,
-        num_steps=config.optim.num_steps,
-        checkpoint=config.checkpoint,
-        place=lambda batch: shard_batch(batch, mesh),
-    )
-    finish(config.run_dir, policy, state)
+    train_next_token(config, policy, batches, stage="sft")
     return config.run_dir

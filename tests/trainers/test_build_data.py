@@ -17,7 +17,7 @@ from mdx.data.datasets import read_records
 from mdx.data.tasks import load_examples, load_tasks, training_texts
 from mdx.errors import MdxError, UsageError
 from mdx.lammps.library import potentials_dir
-from mdx.lammps.run import RunStatus
+from mdx.lammps.run import RunLimits, RunStatus
 from mdx.tasks.generate import Example
 from mdx.tasks.task import Task
 from rollout_farm.client import Farm
@@ -86,7 +86,7 @@ def test_a_repair_carries_the_real_error_of_its_broken_script(built, farm):
     repairs = [e for e in load_examples(config.out_dir, "train") if e.failed_script]
     assert repairs
     job = Job(script=repairs[0].failed_script, tasks=(repairs[0].task,))
-    (result,) = run_jobs([job], farm)
+    (result,) = run_jobs([job], farm, RunLimits())
     assert result.status != RunStatus.OK
     assert repairs[0].error == result.error
     assert repairs[0].task not in load_tasks(config.out_dir, "train")

@@ -33,7 +33,8 @@ from rollout_farm.config import WorkerConfig
 from rollout_farm.embedded import EmbeddedWorker
 from trainers import grpo
 from trainers.checkpoint import CheckpointConfig
-from trainers.grpo_config import FarmConfig, GrpoConfig
+from trainers.farm_config import FarmConfig
+from trainers.grpo_config import GrpoConfig
 from trainers.losses import make_logprobs_fn, make_next_token_loss
 from trainers.optim import OptimConfig, make_optimizer, make_schedule
 from trainers.packing import Segment, pack, row_shape

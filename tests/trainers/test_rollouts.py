@@ -11,12 +11,13 @@ import pytest
 from mdx.chat import END_OF_TURN, error_line, script_reply
 from mdx.errors import ConfigError
 from mdx.lammps.run import Reward, RunLimits, RunResult, RunStatus
+from mdx.rewards import describe_failure
 from mdx.tasks.task import Check, CheckKind, Potential, Task
 from mdx.tokenizer import Tokenizer, train_tokenizer
 from rollout_farm.client import Farm
 from rollout_farm.config import WorkerConfig
 from rollout_farm.embedded import EmbeddedWorker
-from trainers.memory import describe_failure, find_failures, find_successes
+from trainers.memory import find_failures, find_successes
 from trainers.prompts import first_prompt, repair_prompt
 from trainers.recycle import Failure
 from trainers.rollouts import PhaseClock, RolloutConfig, Workshop, roll_out

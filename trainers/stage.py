@@ -1,0 +1,67 @@
+"""What CPT and SFT share once their batches are there: mesh, state, step, loop, export."""
+
+from typing import Protocol
+
+import jax
+
+from mdx.model.config import ComputeConfig
+from mdx.model.sharding import MeshConfig, make_mesh, shard_batch, shard_params
+from trainers.checkpoint import CheckpointConfig
+from trainers.export import finish
+from trainers.loop import Batches, DataConfig, fit
+from trainers.losses import make_logprobs_fn, make_next_token_loss
+from trainers.optim import OptimConfig, make_optimizer, make_schedule
+from trainers.policy import Policy, start_params
+from trainers.state import create_state
+from trainers.step import make_train_step
+
+
+class StageConfig(Protocol):
+    """What the configurations of both stages hold."""
+
+    @property
+    def run_dir(self) -> str: ...  # noqa: D102
+    @property
+    def init_from(self) -> str: ...  # noqa: D102
+    @property
+    def seed(self) -> int: ...  # noqa: D102
+    @property
+    def compute(self) -> ComputeConfig: ...  # noqa: D102
+    @property
+    def data(self) -> DataConfig: ...  # noqa: D102
+    @property
+    def optim(self) -> OptimConfig: ...  # noqa: D102
+    @property
+    def mesh(self) -> MeshConfig: ...  # noqa: D102
+    @property
+    def checkpoint(self) -> CheckpointConfig: ...  # noqa: D102
+
+
+def train_next_token(config: StageConfig, policy: Policy, batches: Batches, *, stage: str) -> None:
+    """Train `policy` on the targets of `batches` to `optim.num_steps` and export it.
+
+    Resumes from the newest checkpoint in `run_dir`. Raises what `trainers.loop.fit` raises.
+    """
+    mesh = make_mesh(config.mesh)
+    params_key, state_key = jax.random.split(jax.random.key(config.seed))
+    params = start_params(policy, init_from=config.init_from, key=params_key)
+    optimizer = make_optimizer(config.optim)
+    train_step = make_train_step(
+        make_next_token_loss(
+            make_logprobs_fn(policy.graphdef, vocab_block=config.compute.vocab_block)
+        ),
+        optimizer,
+        make_schedule(config.optim),
+        num_microbatches=config.data.num_microbatches,
+    )
+    state = fit(
+        create_state(shard_params(params, mesh), optimizer, state_key),
+        batches,
+        train_step,
+        stage=stage,
+        run_dir=config.run_dir,
+        num_steps=config.optim.num_steps,
+        checkpoint=config.checkpoint,
+        place=lambda batch: shard_batch(batch, mesh),
+    )
+    finish(config.run_dir, policy, state)
