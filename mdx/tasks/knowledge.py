@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from random import Random
 
+from mdx.chat import script_reply
 from mdx.errors import UsageError
 from mdx.tasks.facts import LICENCE, SOURCE, CommandFact, ErrorFact, facts
 from mdx.tasks.families import FAMILIES
@@ -82,10 +83,10 @@ def _error_card(fact: ErrorFact) -> str:
 
 
 def _example_text(example: Example) -> str:
-    """Return the text of a training task above its script."""
+    """Return the text of a training task above its script, fenced as in Markdown."""
     if split_of(example.script) != "train":
         raise UsageError(
             f"documents are made of the training split only, but {example.task.id} belongs to "
             f"{split_of(example.script)}; pass examples drawn with split='train'"
         )
-    return f"{example.task.prompt}\n{example.script}"
+    return f"{example.task.prompt}\n{script_reply(example.script)}\n"

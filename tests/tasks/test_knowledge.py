@@ -15,7 +15,7 @@ def test_documents_hold_all_cards_and_all_training_examples():
     texts = [document.text for document in draw_documents(TRAIN, 1)]
     assert len(set(texts)) == len(texts)
     for example in TRAIN:
-        assert f"{example.task.prompt}\n{example.script}" in texts
+        assert f"{example.task.prompt}\n```lammps\n{example.script}```\n" in texts
     whole = "\n".join(texts)
     for material in materials():
         assert f"with the potential {material.potential_file}" in whole
