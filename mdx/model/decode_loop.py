@@ -51,6 +51,7 @@ class Work(NamedTuple):
     lengths: Array  # [P] of the prompts
     uniforms: Array  # [I, M]
     num_items: Array
+    num_samples: Array  # items per prompt
     settings: Settings
 
 
@@ -109,6 +110,7 @@ def start(
         lengths=lengths_P,
         uniforms=_uniforms(key, indices_P, num_samples, max_new_tokens),
         num_items=num_prompts * num_samples,
+        num_samples=jnp.asarray(num_samples),
         settings=settings,
     )
     no_row = jnp.zeros(num_rows, jnp.int32)
@@ -128,7 +130,7 @@ def start(
         counts=jnp.zeros(P * num_samples + 1, jnp.int32),
     )
     state = State(rows=rows, next_item=jnp.zeros((), jnp.int32), done=done)
-    return work, _refill(num_samples, work, state, no_row == 0)
+    return work, _refill(work, state, no_row == 0)
 
 
 def _uniforms(key: Array, indices_P: Array, num_samples: int, max_new_tokens: int) -> Array:
@@ -145,10 +147,8 @@ def _uniforms(key: Array, indices_P: Array, num_samples: int, max_new_tokens: in
     return uniforms_PSM.reshape(-1, max_new_tokens)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=4)
-def advance(
-    config: ModelConfig, num_samples: int, small: int, work: Work, state: State
-) -> tuple[State, Done]:
+@partial(jax.jit, static_argnums=(0, 1), donate_argnums=3)
+def advance(config: ModelConfig, small: int, work: Work, state: State) -> tuple[State, Done]:
     """Decode up to `SEGMENT` steps; stop early when all is done or `small` rows would do.
 
     The finished completions come back a second time, as buffers the host may keep.
@@ -163,7 +163,7 @@ def advance(
     def step(carry: tuple[Array, State]) -> tuple[Array, State]:
         steps, state = carry
         rows, ended_B = _decode(config, work, state.rows)
-        return steps + 1, _refill(num_samples, work, state._replace(rows=rows), ended_B)
+        return steps + 1, _refill(work, state._replace(rows=rows), ended_B)
 
     _, state = jax.lax.while_loop(goes_on, step, (jnp.zeros((), jnp.int32), state))
     return state, state.done
@@ -200,7 +200,7 @@ def _decode(config: ModelConfig, work: Work, rows: Rows) -> tuple[Rows, Array]:
     return rows, ended_B
 
 
-def _refill(num_samples: int, work: Work, state: State, ended_B: Array) -> State:
+def _refill(work: Work, state: State, ended_B: Array) -> State:
     """Flush each ended row's completion and give the row the next item, or leave it idle."""
 
     def swap(carry: tuple[Array, State]) -> tuple[Array, State]:
@@ -213,7 +213,7 @@ def _refill(num_samples: int, work: Work, state: State, ended_B: Array) -> State
             counts=done.counts.at[old].set(rows.counts[row]),
         )
         is_item = new < work.num_items
-        prompt = jnp.where(is_item, new // num_samples, 0)
+        prompt = jnp.where(is_item, new // work.num_samples, 0)
         rows = rows._replace(
             cache=load_row(rows.cache, row, work.pool, prompt),
             items=rows.items.at[row].set(jnp.where(is_item, new, done.counts.shape[0] - 1)),

@@ -212,7 +212,9 @@ class Decoder(nnx.Module):
         positions_BT: Int[Array, "B T"],
     ) -> Float[Array, "B T D"]:
         """Return the hidden states after the final norm, in the compute dtype."""
-        x_BTD, _ = self._run(tokens_BT, segment_ids_BT, positions_BT, keep_cache=False)
+        depth = self.config.num_hidden_layers
+        unroll = 1 if self.compute.scan_layers else depth
+        x_BTD, _ = self._run(tokens_BT, segment_ids_BT, positions_BT, unroll, keep_cache=False)
         return rms_norm(x_BTD, self.norm[...], self.config.rms_norm_eps)
 
     def prefill(
@@ -221,13 +223,22 @@ class Decoder(nnx.Module):
         segment_ids_BT: Int[Array, "B T"],
         positions_BT: Int[Array, "B T"],
     ) -> tuple[Float[Array, "L B T G H"], Float[Array, "L B T G H"]]:
-        """Return every layer's keys (rotated) and values for a decode cache."""
-        _, cache = self._run(tokens_BT, segment_ids_BT, positions_BT, keep_cache=True)
+        """Return every layer's keys (rotated) and values for a decode cache.
+
+        Layers are always scanned: a prompt is short, and compiling is what takes the time.
+        """
+        _, cache = self._run(tokens_BT, segment_ids_BT, positions_BT, 1, keep_cache=True)
         assert cache is not None
         return cache
 
     def _run(
-        self, tokens_BT: Array, segment_ids_BT: Array, positions_BT: Array, *, keep_cache: bool
+        self,
+        tokens_BT: Array,
+        segment_ids_BT: Array,
+        positions_BT: Array,
+        unroll: int,
+        *,
+        keep_cache: bool,
     ) -> tuple[Array, tuple[Array, Array] | None]:
         cosines, sines = rotary(positions_BT, self.config.head_dim, self.config.rope_theta)
         graphdef, state = nnx.split(self.layers)
@@ -239,8 +250,6 @@ class Decoder(nnx.Module):
         if self.compute.remat != "none":
             layer = jax.checkpoint(layer, policy=REMAT_POLICIES[self.compute.remat])
         x_BTD = self.embed_tokens[...].astype(self.compute.dtype)[tokens_BT]
-        depth = self.config.num_hidden_layers
-        unroll = 1 if self.compute.scan_layers else depth
         return jax.lax.scan(layer, x_BTD, state, unroll=unroll)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import safetensors
 import safetensors.numpy
 from etils import epath
 
@@ -24,6 +25,7 @@ from mdx.model.config import ComputeConfig, ModelConfig
 from mdx.model.decoder import GraphDef, Params, abstract_params, structure
 
 MAX_SHARD_BYTES = 4 << 30
+DTYPES = {"F32": np.float32, "F16": np.float16, "BF16": jnp.bfloat16}
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -179,7 +181,11 @@ def _read_tensors(folder: epath.Path) -> dict[str, np.ndarray]:
         raise UsageError(f"a model directory needs model.safetensors, but {folder} has none")
     tensors: dict[str, np.ndarray] = {}
     for file in files:
-        tensors |= safetensors.numpy.load((folder / file).read_bytes())
+        for name, tensor in safetensors.deserialize((folder / file).read_bytes()):
+            if tensor["dtype"] not in DTYPES:
+                raise UsageError(f"{name} is {tensor['dtype']}; MDX reads {', '.join(DTYPES)}")
+            values = np.frombuffer(tensor["data"], DTYPES[tensor["dtype"]])
+            tensors[name] = values.reshape(tensor["shape"])
     return tensors
 
 

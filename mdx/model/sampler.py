@@ -23,6 +23,7 @@ from mdx.model.decode_loop import Done, Settings, State, Work, advance, shrink, 
 from mdx.model.decoder import GraphDef, Params
 
 MAX_EOS = 8
+SHRINK_FROM = 16  # rows; below, a second compilation costs more than it saves
 POOL_BYTES = 1 << 30  # of prompts' caches; more prompts are sampled in several goes
 
 
@@ -128,18 +129,19 @@ def sample_stream(
             num_rows=num_rows,
         )
         num_items = len(part) * num_samples
-        for item, completion in _run(config, num_samples, work, state, num_items):
+        for item, completion in _run(config, work, state, num_items):
             yield begin + item // num_samples, item % num_samples, completion
 
 
 def _run(
-    config: ModelConfig, num_samples: int, work: Work, state: State, num_items: int
+    config: ModelConfig, work: Work, state: State, num_items: int
 ) -> Iterator[tuple[int, SampledTokens]]:
     """Advance until every item is done; yield (item, completion) of what each segment finished."""
     seen = np.zeros(num_items, bool)
-    small = len(state.rows.items) // 4
+    num_rows = len(state.rows.items)
+    small = num_rows // 4 if num_rows >= SHRINK_FROM else 0
     while not seen.all():
-        state, done = advance(config, num_samples, small, work, state)
+        state, done = advance(config, small, work, state)
         fresh = np.flatnonzero((np.asarray(done.counts)[:num_items] > 0) & ~seen)
         seen[fresh] = True
         if small and num_items - seen.sum() <= small:

@@ -1,0 +1,112 @@
+"""Sharded over 8 virtual devices, everything is what it is on one."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import PartitionSpec
+
+from mdx.errors import ConfigError
+from mdx.model.config import ComputeConfig
+from mdx.model.decoder import abstract_params, apply, output_head
+from mdx.model.logprobs import token_logprobs
+from mdx.model.sampler import sample
+from mdx.model.sharding import MeshConfig, make_mesh, shard_batch, shard_params, tree_shardings
+
+SHAPE = {
+    "hidden_size": 32,
+    "vocab_size": 64,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "num_hidden_layers": 1,
+}
+MESHES = [MeshConfig(data=2, fsdp=2, tensor=2), MeshConfig(fsdp=8)]
+
+
+@pytest.fixture(scope="module")
+def model(model_factory):
+    return model_factory(ComputeConfig(attention="blocked", attention_block=8), **SHAPE)
+
+
+@pytest.fixture(scope="module")
+def batch():
+    rng = np.random.default_rng(0)
+    tokens = rng.integers(0, 64, (8, 20)).astype(np.int32)
+    segments = np.where(np.arange(20)[None] < rng.integers(5, 15, (8, 1)), 1, 2)
+    mask = (rng.random((8, 20)) < 0.5).astype(np.float32)
+    positions = np.broadcast_to(np.arange(20)[None], (8, 20))
+    return {"tokens": tokens, "segments": segments, "positions": positions, "mask": mask}
+
+
+def test_sharded_loss_and_gradients_equal_those_of_one_device(model, batch):
+    _, graphdef, params = model
+
+    @jax.jit
+    def step(params, batch):
+        def loss(params):
+            arrays = (batch["tokens"], batch["segments"], batch["positions"])
+            logprobs, entropy = token_logprobs(
+                apply(graphdef, params, *arrays),
+                output_head(params),
+                batch["tokens"],
+                block=32,
+                mask_BT=batch["mask"],
+            )
+            return (0.1 * entropy - logprobs).sum() / batch["mask"].sum()
+
+        return jax.value_and_grad(loss)(params)
+
+    expected = jax.device_get(step(params, jax.tree.map(jnp.asarray, batch)))
+    for shape in MESHES:
+        mesh = make_mesh(shape)
+        found = step(shard_params(params, mesh), shard_batch(batch, mesh))
+        gate = found[1]["layers"]["mlp"]["gate_proj"]
+        assert not gate.sharding.is_fully_replicated
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found, expected)
+
+
+def test_sampling_with_sharded_weights_gives_the_same_tokens(model):
+    _, graphdef, params = model
+    settings = {"num_samples": 2, "max_new_tokens": 12, "eos_ids": (1,), "key": jax.random.key(0)}
+    prompts = [[3, 4, 5], [6, 7]]
+    whole = sample(graphdef, params, prompts, **settings)
+    split = sample(graphdef, shard_params(params, make_mesh(MESHES[0])), prompts, **settings)
+    for whole_group, split_group in zip(whole, split, strict=True):
+        for a, b in zip(whole_group, split_group, strict=True):
+            assert a.tokens == b.tokens
+            np.testing.assert_allclose(a.logprobs, b.logprobs, atol=1e-5)
+
+
+def test_moments_lie_as_their_weights_do_and_scalars_everywhere(model):
+    params = abstract_params(model[0])
+    tree = {"mu": params, "count": jax.ShapeDtypeStruct((), jnp.int32)}
+    mesh = make_mesh(MESHES[0])
+    placed = tree_shardings(tree, mesh)
+    assert placed["mu"] == tree_shardings(params, mesh)
+    assert placed["count"].spec == PartitionSpec()
+    attention = placed["mu"]["layers"]["self_attn"]
+    assert attention["q_proj"].spec == PartitionSpec(None, "fsdp", "tensor", None)
+    assert attention["o_proj"].spec == PartitionSpec(None, "tensor", None, "fsdp")
+    assert placed["mu"]["embed_tokens"].spec == PartitionSpec("tensor", "fsdp")
+    assert placed["mu"]["norm"].spec == PartitionSpec()
+
+
+def test_one_device_makes_a_mesh_of_one():
+    mesh = make_mesh(devices=jax.devices()[:1])
+    assert dict(mesh.shape) == {"data": 1, "fsdp": 1, "tensor": 1}
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [MeshConfig(data=3), MeshConfig(data=-1, fsdp=-1), MeshConfig(data=2, fsdp=2, tensor=1)],
+)
+def test_a_mesh_that_does_not_cover_the_devices_is_refused(shape):
+    with pytest.raises(ConfigError, match="must cover 8 devices"):
+        make_mesh(shape)
+
+
+def test_what_does_not_divide_is_refused_by_name(model, batch):
+    with pytest.raises(ConfigError, match=r"k_proj has kv_heads = 2.*tensor = 4"):
+        shard_params(model[2], make_mesh(MeshConfig(data=2, fsdp=1, tensor=4)))
+    with pytest.raises(ConfigError, match="batch_size = 6 must be a multiple of data x fsdp = 8"):
+        shard_batch({"tokens": batch["tokens"][:6]}, make_mesh(MeshConfig()))
