@@ -15,12 +15,11 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
-from mdx.lammps.script import extract_script
-
 from agent.evaluation import Verdict, judge
 from agent.generators import Generator, Message
 from mdx.chat import repair_messages, task_messages
 from mdx.lammps.run import RunLimits, RunRequest, RunResult
+from mdx.lammps.script import extract_script
 from mdx.tasks.task import Task
 
 

@@ -25,9 +25,23 @@ def main() -> None:
 @click.option("--model", "model_dir", required=True, help="Hugging Face directory.")
 @click.option("--data", "data_dir", required=True, help="Folder that `mdx-data build` wrote.")
 @click.option("--split", default="test", show_default=True)
-@click.option("--num-tasks", default=200, show_default=True, help="The first N tasks; 0: all.")
-@click.option("--num-samples", default=3, show_default=True, help="Scripts a task.")
-@click.option("--temperature", default=0.7, show_default=True, help="0 is greedy.")
+@click.option(
+    "--num-tasks",
+    default=200,
+    show_default=True,
+    type=click.IntRange(0),
+    help="The first N tasks; 0: all.",
+)
+@click.option(
+    "--num-samples", default=3, show_default=True, type=click.IntRange(1), help="Scripts a task."
+)
+@click.option(
+    "--temperature",
+    default=0.7,
+    show_default=True,
+    type=click.FloatRange(0),
+    help="0 is greedy.",
+)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--max-new-tokens", default=256, show_default=True)
 @click.option("--farm", "farm_address", help="host:port; without it a worker is started here.")

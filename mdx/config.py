@@ -35,8 +35,8 @@ def load_config(kind: type[T], path: str | None = None, overrides: Sequence[str]
         return cast(T, OmegaConf.to_object(config))
     except OmegaConfBaseException as error:
         raise ConfigError(_explain(error, kind)) from error
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
+    except (ValueError, TypeError, yaml.YAMLError) as error:
+        raise ConfigError(" ".join(str(error).split())) from error
 
 
 def dump_config(config: object) -> str:
@@ -47,7 +47,7 @@ def dump_config(config: object) -> str:
 def _read_yaml(path: str) -> object:
     file = Path(path)
     if not file.is_file():
-        raise ConfigError(f"--config needs a YAML file, but {path} does not exist")
+        raise ConfigError(f"--config needs a YAML file, but {path} is none")
     try:
         loaded = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -160,7 +160,7 @@ def selftest() -> None:
 
 
 @main.command()
-@click.option("--num-scripts", default=100, show_default=True)
+@click.option("--num-scripts", default=100, show_default=True, type=click.IntRange(1))
 @farm_option
 def bench(num_scripts: int, addresses: Sequence[str]) -> None:
     """Run many different small scripts (256 atoms, 100 steps) and say how many a second."""

@@ -3,6 +3,8 @@
 import os
 from dataclasses import dataclass, field
 
+from mdx.errors import ConfigError
+
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerConfig:
@@ -19,6 +21,13 @@ class WorkerConfig:
     drain_s: float = 60.0  # how long a stopping worker lets running scripts finish
     allow_unsandboxed: bool = False  # on loopback only, and every result says so
     without_layers: list[str] = field(default_factory=list)  # to try out what a host lacks
+
+    def __post_init__(self) -> None:
+        if self.num_slots < 0 or self.max_waiting < 1 or self.recycle_every < 1:
+            raise ConfigError(
+                "num_slots must be 0 or more, max_waiting and recycle_every 1 or more, not "
+                f"{self.num_slots}, {self.max_waiting} and {self.recycle_every}"
+            )
 
     @property
     def slots(self) -> int:

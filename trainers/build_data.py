@@ -89,6 +89,7 @@ def build_data(config: BuildConfig, farm: Farm) -> Manifest:
         "md_instruct_qa": question_records(config.seed, config.num_questions),
         "md_knowledge": document_records([k.example for k in kept["train"]], config.seed),
     }
+    (Path(config.out_dir) / MANIFEST).unlink(missing_ok=True)  # it would vouch for what is replaced
     for name, splits in data_sets.items():
         write_dataset(name, config.out_dir, splits)
     manifest = {

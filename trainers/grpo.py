@@ -52,6 +52,8 @@ from trainers.run_dir import claim_run_dir, is_complete
 from trainers.state import TrainState, create_state
 
 MAX_LOST_STEPS = 3
+# A replayed script is framed anew: its fence and end of turn may be longer than as sampled.
+REPLY_FRAME_TOKENS = 16
 
 
 def run(config: GrpoConfig) -> str:
@@ -120,7 +122,7 @@ def _make_updater(
         ),
         shape=row_shape(
             num_segments=rollout.max_trajectories + config.recycle.replay_per_step,
-            max_segment=rollout.max_prompt_tokens + rollout.max_new_tokens,
+            max_segment=rollout.max_prompt_tokens + rollout.max_new_tokens + REPLY_FRAME_TOKENS,
             seq_len=update.seq_len,
             microbatch_rows=update.microbatch_rows,
             num_parts=mesh.shape["data"] * mesh.shape["fsdp"],

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from mdx.chat import END_OF_TURN, render_prompt, script_reply, task_messages
+from mdx.errors import UsageError
 from mdx.rewards import describe_failure, passed
 from mdx.tasks.task import Task
 from mdx.tokenizer import Tokenizer
@@ -107,6 +108,13 @@ class Memory:
         self.rates = PassRates.from_json(state["rates"], retire_above=self.config.retire_above)
         self.queue = RepairQueue.from_json(self.config, state["queue"])
         self.successes = SuccessStore.from_json(state["successes"])
+        named = {failure.task_id for failure in self.queue.waiting}
+        named |= {success.task_id for success in self.successes.kept}
+        if unknown := sorted(named - self.tasks.keys()):
+            raise UsageError(
+                f"data_dir must hold the tasks that the checkpoint remembers, but {unknown[0]!r} "
+                "is not among them: resume with the data of the run"
+            )
 
     def _rate(self, task_id: str) -> float:
         return self.rates.rate(self.tasks[task_id])

@@ -35,20 +35,24 @@ from evals.codegen import evaluate_codegen
 from evals.report import CodegenConfig
 from mdx.config import dump_config
 from mdx.data.tasks import load_tasks, training_texts
+from mdx.errors import ConfigError, UsageError
 from mdx.model.config import ModelConfig
 from mdx.model.decoder import init
 from mdx.model.hf import save_hf
 from mdx.tokenizer import Tokenizer, train_tokenizer
-from rollout_farm.client import Farm
 from trainers import build_data, cpt, grpo, sft
 from trainers.build_data import BuildConfig
 from trainers.cpt import CptConfig
+from trainers.farm_config import FarmConfig
 from trainers.grpo import GrpoConfig
-from trainers.run_dir import CONFIG, EXPORT, write_atomically
+from trainers.run_dir import EXPORT, write_atomically
 from trainers.sft import SftConfig
 from trainers.summary import STAGES, SUMMARY, write_summary
 
 _PHASES = "phases.json"
+# What the quickstart sets in its stages, so that nobody else can in vain.
+_DERIVED = ("run_dir", "out_dir", "init_from", "seed", "model", "farm")
+_CLAIM = "quickstart.yaml"  # the configuration that started the run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +81,22 @@ class QuickstartConfig:
     grpo: GrpoConfig = field(default_factory=GrpoConfig)
     codegen: CodegenConfig = field(default_factory=CodegenConfig)
     agent: AgentConfig = field(default_factory=AgentConfig)
+    farm: FarmConfig = field(default_factory=FarmConfig)  # of every phase
+
+    def __post_init__(self) -> None:
+        for stage, default in (
+            ("data", BuildConfig()),
+            ("cpt", CptConfig()),
+            ("sft", SftConfig()),
+            ("grpo", GrpoConfig()),
+        ):
+            for name in _DERIVED:
+                given = getattr(getattr(self, stage), name, None)
+                if given != getattr(default, name, None):
+                    raise ConfigError(
+                        f"{stage}.{name} is derived in the quickstart: leave it out and set "
+                        "run_dir, seed, model or farm of the quickstart itself"
+                    )
 
     def place(self, *names: str) -> str:
         """Return the path of something inside `run_dir`."""
@@ -148,20 +168,30 @@ class PhaseClock:
 
 
 def claim(config: QuickstartConfig) -> None:
-    """Start `run_dir` afresh unless it holds an unfinished run of the same configuration."""
+    """Start `run_dir` afresh unless it holds an unfinished run of the same configuration.
+
+    Only a folder that an earlier quickstart wrote is moved aside. Raises UsageError for others.
+    """
     console = Console(stderr=True)
-    directory = Path(config.run_dir)
-    content = dump_config(replace(config, install_s=0.0))  # says nothing of what is computed
-    stored = directory / CONFIG
-    if directory.exists():
-        same = stored.is_file() and stored.read_text(encoding="utf-8") == content
+    directory = Path(config.run_dir).resolve()
+    content = dump_config(replace(config, run_dir="", install_s=0.0))  # what is computed
+    stored = directory / _CLAIM
+    if directory.exists() and not directory.is_dir():
+        raise UsageError(f"run_dir must be a folder, but {config.run_dir} is a file")
+    if directory.is_dir() and any(directory.iterdir()):
+        if not stored.is_file():
+            raise UsageError(
+                "run_dir must be new, empty or that of an earlier quickstart, but "
+                f"{config.run_dir} holds other files: give another run_dir"
+            )
+        same = stored.read_text(encoding="utf-8") == content
         if same and not (directory / SUMMARY).is_file():
-            console.print(f"going on with {directory}")
+            console.print(f"going on with {config.run_dir}")
             return
         aside = next(p for p in _numbered(directory) if not p.exists())
         directory.rename(aside)
-        console.print(f"{directory} held another run: it is now {aside}")
-    directory.mkdir(parents=True)
+        console.print(f"{config.run_dir} held another run: it is now {aside}")
+    directory.mkdir(parents=True, exist_ok=True)
     write_atomically(stored, content)
 
 
@@ -170,7 +200,7 @@ def _numbered(directory: Path) -> Iterator[Path]:
 
 
 def _data_config(config: QuickstartConfig) -> BuildConfig:
-    return replace(config.data, out_dir=config.place("data"), seed=config.seed)
+    return replace(config.data, out_dir=config.place("data"), seed=config.seed, farm=config.farm)
 
 
 def _cpt_config(config: QuickstartConfig) -> CptConfig:
@@ -206,6 +236,7 @@ def _grpo_config(config: QuickstartConfig) -> GrpoConfig:
         init_from=config.export_of("sft"),
         data_dir=config.place("data"),
         seed=config.seed,
+        farm=config.farm,
     )
 
 
@@ -226,7 +257,7 @@ def _evaluate(config: QuickstartConfig, stage: str) -> None:
     tasks = load_tasks(config.place("data"), "test")[: config.num_eval_tasks]
     codegen = replace(config.codegen, seed=config.seed)
     num_scripts = len(tasks) * codegen.num_samples
-    with Farm() as farm, progress_bar(num_scripts) as on_done:
+    with config.farm.connect() as farm, progress_bar(num_scripts) as on_done:
         evaluate_codegen(
             config.export_of(stage),
             tasks,
@@ -238,12 +269,14 @@ def _evaluate(config: QuickstartConfig, stage: str) -> None:
 
 
 def _ask_agent(config: QuickstartConfig) -> None:
-    solve(
-        config.agent.request,
-        model=config.export_of("grpo"),
-        run_dir=config.place("agent"),
-        max_attempts=config.agent.max_attempts,
-        num_candidates=config.agent.num_candidates,
-        temperature=config.agent.temperature,
-        seed=config.seed,
-    )
+    with config.farm.connect() as farm:
+        solve(
+            config.agent.request,
+            model=config.export_of("grpo"),
+            run_dir=config.place("agent"),
+            farm=farm,
+            max_attempts=config.agent.max_attempts,
+            num_candidates=config.agent.num_candidates,
+            temperature=config.agent.temperature,
+            seed=config.seed,
+        )

@@ -34,7 +34,7 @@ def write_summary(run_dir: str, phase_seconds: Mapping[str, float]) -> str:
 def summarise(
     reports: Mapping[str, CodegenReport], phase_seconds: Mapping[str, float], *, agent_run_dir: str
 ) -> dict[str, Any]:
-    """Return the summary as plain data; the keys are those that README documents."""
+    """Return the summary as plain data; its keys are stable: programs read it."""
     difference = compare_reports(reports["sft"], reports["grpo"]).differences["mean_reward"]
     return {
         "stages": [_stage(stage, reports[stage]) for stage in reports],

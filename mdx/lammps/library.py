@@ -264,10 +264,6 @@ class Lammps:
         """Return the current timestep number."""
         return self._global_number("ntimestep", ctypes.c_int64)
 
-    def global_double(self, name: str) -> float:
-        """Return a floating point number of the library's global data, e.g. `dt`."""
-        return self._global_number(name, ctypes.c_double)
-
     def masses(self) -> tuple[float, ...]:
         """Return the mass of each atom type (0 where unset)."""
         pointer = self._library.lammps_extract_atom(self._handle, b"mass")

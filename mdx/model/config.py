@@ -11,7 +11,7 @@ from mdx.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """The shape of a Qwen3-style decoder; the defaults are the 1.5 M-parameter model."""
+    """The shape of a Qwen3-style decoder; the defaults are the 1.9 M-parameter model."""
 
     vocab_size: int = 1536
     hidden_size: int = 192

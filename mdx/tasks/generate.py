@@ -119,10 +119,17 @@ def _examples(family: Family, simulation: Simulation, count: int, rng: Random) -
     asked_as = simulation.asked_as or family
     failed_scripts = simulation.failed_scripts or (None,)
     texts: set[str] = set()
+    misses = 0
     while len(texts) < count:
         phrasing = rng.choice(asked_as.phrasings)
         text, names_file = _text(asked_as, phrasing, simulation, rng)
         if text in texts:
+            misses += 1
+            if misses > _MAX_MISSES:
+                raise UsageError(
+                    f"phrasings_per_script must be at most the {len(texts)} texts that the family "
+                    f"{family.name!r} has for a script, not {count}"
+                )
             continue
         failed_script = failed_scripts[len(texts) % len(failed_scripts)]
         texts.add(text)

@@ -80,4 +80,3 @@ class Task:
     num_steps: int = 0  # steps asked over all runs; 0: geometry or minimisation only
     files: Mapping[str, bytes] = field(default_factory=dict)  # given to the script
     parameters: Mapping[str, str] = field(default_factory=dict)  # of the family, for reports
-    max_reference_s: float | None = None  # wall time of the reference script
