@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from mdx.lammps.log import clean_error
 from mdx.lammps.run import Reward, RunResult, RunStatus
-from mdx.rewards import passed, score
+from mdx.rewards import describe_failure, passed, score
 from mdx.tasks.task import Check, CheckKind, Task
 
 FREE_TEXT_FAMILY = "free text"

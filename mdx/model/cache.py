@@ -148,8 +148,8 @@ def decode_step(
     config: ModelConfig,
     weights: DecodeWeights,
     cache: Cache,
-    tokens_B: Int[Array, "B"],
-    positions_B: Int[Array, "B"],
+    tokens_B: Int[Array, " B"],
+    positions_B: Int[Array, " B"],
     used: Int[Array, ""],
 ) -> tuple[Float[Array, "B V"], Cache]:
     """Feed each row its token at its position; return float32 logits and the longer cache.

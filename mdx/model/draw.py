@@ -16,10 +16,10 @@ BLOCK = 32
 
 def draw_tokens(
     logits_BV: Float[Array, "B V"],
-    uniforms_B: Float[Array, "B"],
+    uniforms_B: Float[Array, " B"],
     temperature: Float[Array, ""],
     top_p: Float[Array, ""],
-) -> tuple[Int[Array, "B"], Float[Array, "B"]]:
+) -> tuple[Int[Array, " B"], Float[Array, " B"]]:
     """Return a token for each row and its log-probability.
 
     The log-probability is that of softmax(logits / temperature) before the nucleus is cut, the
