@@ -10,6 +10,7 @@ import pytest
 from evals.report import read_report
 from mdx.config import load_config
 from mdx.data.tasks import load_examples
+from mdx.errors import ConfigError, UsageError
 from mdx.tasks.generate import skeleton
 from trainers import quickstart
 from trainers.quickstart import QuickstartConfig
@@ -17,7 +18,7 @@ from trainers.summary import STAGES
 
 SHIPPED = "configs/quickstart.yaml"
 TINY = (
-    "vocab_size=384",
+    "vocab_size=640",
     "num_eval_tasks=8",
     "data.num_train_scripts=20",
     "data.num_validation_scripts=4",
@@ -121,3 +122,17 @@ def test_unknown_keys_end_in_one_line():
     assert done.returncode == 2
     assert done.stderr.strip().splitlines()[-1].startswith("error: unknown configuration key 'sed'")
     assert "Traceback" not in done.stderr
+
+
+def test_a_folder_of_someone_else_is_refused_and_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work", encoding="utf-8")
+    config = load_config(QuickstartConfig, SHIPPED, (f"run_dir={tmp_path}",))
+    with pytest.raises(UsageError, match="holds other files"):
+        quickstart.claim(config)
+    assert (tmp_path / "thesis.tex").read_text(encoding="utf-8") == "years of work"
+
+
+def test_keys_that_the_quickstart_derives_are_refused():
+    for override in ("sft.seed=3", "cpt.model.hidden_size=64", "grpo.run_dir=x", "data.seed=1"):
+        with pytest.raises(ConfigError, match="is derived in the quickstart"):
+            load_config(QuickstartConfig, SHIPPED, (override,))
