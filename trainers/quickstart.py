@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import jax
 from rich.console import Console
@@ -49,6 +50,7 @@ from trainers.run_dir import EXPORT, write_atomically
 from trainers.sft import SftConfig
 from trainers.summary import STAGES, SUMMARY, write_summary
 
+Stage = TypeVar("Stage", CptConfig, SftConfig)
 _PHASES = "phases.json"
 # What the quickstart sets in its stages, so that nobody else can in vain.
 _DERIVED = ("run_dir", "out_dir", "init_from", "seed", "model", "farm")
@@ -116,8 +118,8 @@ def run(config: QuickstartConfig) -> str:
     clock.measure("data", lambda: build_data.run(_data_config(config)))
     clock.measure("tokenizer", lambda: _train_tokenizer(config))
     clock.measure("base", lambda: _export_untrained(config))
-    clock.measure("cpt", lambda: cpt.run(_cpt_config(config)))
-    clock.measure("sft", lambda: sft.run(_sft_config(config)))
+    clock.measure("cpt", lambda: cpt.run(_stage_config(config, "cpt", "base", config.cpt)))
+    clock.measure("sft", lambda: sft.run(_stage_config(config, "sft", "cpt", config.sft)))
     clock.measure("grpo", lambda: grpo.run(_grpo_config(config)))
     for stage in STAGES:
         clock.measure(f"evaluate {stage}", partial(_evaluate, config, stage))
@@ -203,27 +205,15 @@ def _data_config(config: QuickstartConfig) -> BuildConfig:
     return replace(config.data, out_dir=config.place("data"), seed=config.seed, farm=config.farm)
 
 
-def _cpt_config(config: QuickstartConfig) -> CptConfig:
+def _stage_config(config: QuickstartConfig, stage: str, after: str, given: Stage) -> Stage:
+    """Return the configuration of CPT or SFT with its places, starting from the stage `after`."""
     data = replace(
-        config.cpt.data, data_dir=config.place("data"), tokenizer_dir=config.place("tokenizer")
+        given.data, data_dir=config.place("data"), tokenizer_dir=config.place("tokenizer")
     )
     return replace(
-        config.cpt,
-        run_dir=config.place("cpt"),
-        init_from=config.export_of("base"),
-        data=data,
-        seed=config.seed,
-    )
-
-
-def _sft_config(config: QuickstartConfig) -> SftConfig:
-    data = replace(
-        config.sft.data, data_dir=config.place("data"), tokenizer_dir=config.place("tokenizer")
-    )
-    return replace(
-        config.sft,
-        run_dir=config.place("sft"),
-        init_from=config.export_of("cpt"),
+        given,
+        run_dir=config.place(stage),
+        init_from=config.export_of(after),
         data=data,
         seed=config.seed,
     )
