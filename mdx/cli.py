@@ -40,7 +40,7 @@ class CommandGroup(click.Group):
         if kwargs.get("standalone_mode") is False:
             return super().main(*args, **kwargs)
         kwargs["standalone_mode"] = False
-        os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # its notices are not for users
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # errors are ours to word
         try:
             code = super().main(*args, **kwargs)
         except click.exceptions.Exit as error:

@@ -9,7 +9,6 @@ mdx-farm bench
 
 import asyncio
 import dataclasses
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,7 +59,6 @@ def serve(
     overrides: tuple[str, ...],
 ) -> None:
     """Serve scripts over gRPC until SIGTERM, then finish what runs."""
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # errors are ours to word; before the import
     from rollout_farm import worker
     from rollout_farm.embedded import Ready
 

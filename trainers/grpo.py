@@ -37,7 +37,7 @@ from trainers.grpo_config import GrpoConfig
 from trainers.hooks import MetricsWriter, ProgressDisplay, StopSignals
 from trainers.memory import Memory
 from trainers.optim import make_optimizer
-from trainers.packing import row_shape
+from trainers.packing import Segment, row_shape
 from trainers.policy import Policy, describe_policy, start_params
 from trainers.policy_update import PolicyUpdater, make_logprobs, make_updater
 from trainers.prompts import first_prompt
@@ -52,8 +52,6 @@ from trainers.run_dir import claim_run_dir, is_complete
 from trainers.state import TrainState, create_state
 
 MAX_LOST_STEPS = 3
-# A replayed script is framed anew: its fence and end of turn may be longer than as sampled.
-REPLY_FRAME_TOKENS = 16
 
 
 def run(config: GrpoConfig) -> str:
@@ -122,7 +120,7 @@ def _make_updater(
         ),
         shape=row_shape(
             num_segments=rollout.max_trajectories + config.recycle.replay_per_step,
-            max_segment=rollout.max_prompt_tokens + rollout.max_new_tokens + REPLY_FRAME_TOKENS,
+            max_segment=rollout.max_prompt_tokens + rollout.max_new_tokens,
             seq_len=update.seq_len,
             microbatch_rows=update.microbatch_rows,
             num_parts=mesh.shape["data"] * mesh.shape["fsdp"],
@@ -176,7 +174,7 @@ def _step(
     version = step - 1
     rollouts = _collect(stage, state, step, clock)
     stage.memory.learn(rollouts, version)
-    replayed = stage.memory.replay() if stage.config.update.loss.replay_coef else []
+    replayed = _fitting_replays(stage) if stage.config.update.loss.replay_coef else []
     rng = np.random.default_rng([stage.config.seed, step, 1])
     state, learnt = stage.updater.update(state, rollouts, replayed, rng)
     clock.lap("update")
@@ -215,6 +213,16 @@ def _collect(stage: _Stage, state: TrainState, step: int, clock: PhaseClock) -> 
         if sum(rollout.teaches for rollout in rollouts) >= config.refill_below * config.num_prompts:
             break
     return rollouts
+
+
+def _fitting_replays(stage: _Stage) -> list[Segment]:
+    """Return the successes to replay, but for those that a row may not hold.
+
+    A script is framed anew for replay, by a few tokens more than it may have been sampled with.
+    """
+    rollout = stage.config.rollout
+    limit = rollout.max_prompt_tokens + rollout.max_new_tokens
+    return [segment for segment in stage.memory.replay() if len(segment) <= limit]
 
 
 def _resume(stage: _Stage, state: TrainState, checkpointer: Checkpointer) -> tuple[TrainState, int]:
