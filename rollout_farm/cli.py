@@ -1,8 +1,8 @@
 """`mdx-farm`: serve scripts to others, run one, look at a worker, measure and prove it.
 
-mdx-farm serve --listen 0.0.0.0:50051
+mdx-farm serve --listen 0.0.0.0:50051 --token-file farm.token
 mdx-farm run in.lammps --file cu.data=data/cu.data
-mdx-farm status host1:50051
+mdx-farm status dns:///farm:50051
 mdx-farm selftest
 mdx-farm bench
 """
@@ -12,6 +12,7 @@ import dataclasses
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -19,7 +20,11 @@ from mdx.cli import CommandGroup
 from mdx.config import dump_config, load_config
 from mdx.errors import FarmError, UsageError
 from mdx.lammps.run import RunLimits, RunRequest, RunResult, RunStatus, to_json
-from rollout_farm.config import WorkerConfig
+from rollout_farm.config import ClientSecurity, WorkerConfig
+from rollout_farm.options import FarmPlace, farm_options, security_options
+
+if TYPE_CHECKING:
+    from rollout_farm.proto.farm_pb2 import StatusReply
 
 _BENCH_SCRIPT = """units lj
 lattice fcc 0.8442
@@ -33,9 +38,6 @@ pair_coeff 1 1 1.0 1.0
 fix 1 all nve
 run 100
 """
-farm_option = click.option(
-    "--farm", "addresses", multiple=True, metavar="HOST:PORT", help="Use this worker (repeatable)."
-)
 
 
 @click.group(cls=CommandGroup)
@@ -47,6 +49,11 @@ def main() -> None:
 @click.option("--config", "path", metavar="FILE", help="YAML, e.g. configs/farm.yaml.")
 @click.option("--listen", metavar="HOST:PORT", help="Where to listen; also unix:/PATH.")
 @click.option("--slots", type=int, help="Scripts at a time (default: one for each core).")
+@click.option("--token-file", metavar="FILE", help="Clients must show the token in this file.")
+@click.option("--tls-cert", metavar="FILE", help="PEM of this worker's certificate.")
+@click.option("--tls-key", metavar="FILE", help="PEM of its private key.")
+@click.option("--tls-client-ca", metavar="FILE", help="Clients must show this one's certificates.")
+@click.option("--register-dir", metavar="DIR", help="Leave the address here for dir:DIR clients.")
 @click.option("--allow-unsandboxed", is_flag=True, help="Serve, on loopback, without a sandbox.")
 @click.option("--print-config", is_flag=True, help="Print the configuration and exit.")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
@@ -54,9 +61,11 @@ def serve(
     path: str | None,
     listen: str | None,
     slots: int | None,
+    register_dir: str | None,
     allow_unsandboxed: bool,
     print_config: bool,
     overrides: tuple[str, ...],
+    **security: str | None,
 ) -> None:
     """Serve scripts over gRPC until SIGTERM, then finish what runs."""
     from rollout_farm import worker
@@ -67,7 +76,11 @@ def serve(
         config,
         listen=listen or config.listen,
         num_slots=slots or config.num_slots,
+        register_dir=register_dir or config.register_dir,
         allow_unsandboxed=allow_unsandboxed or config.allow_unsandboxed,
+        security=dataclasses.replace(
+            config.security, **{name: path for name, path in security.items() if path}
+        ),
     )
     if print_config:
         click.echo(dump_config(config), nl=False)
@@ -90,7 +103,7 @@ def serve(
 @click.option("--keep", "patterns", multiple=True, metavar="GLOB", help="Fetch these outputs.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("."))
 @click.option("--allow-unsandboxed", is_flag=True, help="Run even where nothing can contain it.")
-@farm_option
+@farm_options
 @click.pass_context
 def run(
     context: click.Context,
@@ -102,11 +115,9 @@ def run(
     patterns: tuple[str, ...],
     out: Path,
     allow_unsandboxed: bool,
-    addresses: tuple[str, ...],
+    farm: FarmPlace,
 ) -> None:
     """Run one LAMMPS script; exit 1 if it fails."""
-    from rollout_farm.client import Farm
-
     limits = RunLimits(wall_time_s=wall_time, cpu_time_s=wall_time, memory_bytes=memory_mb << 20)
     request = RunRequest(
         script=script.read_text(encoding="utf-8", errors="replace"),
@@ -114,8 +125,8 @@ def run(
         limits=limits,
         want_outputs=patterns,
     )
-    with Farm(addresses, num_slots=1, allow_unsandboxed=allow_unsandboxed) as farm:
-        result = farm.run(request)
+    with farm.connect(num_slots=1, allow_unsandboxed=allow_unsandboxed) as opened:
+        result = opened.run(request)
     _save_outputs(result, out)
     if as_json:
         click.echo(to_json(result))
@@ -125,12 +136,29 @@ def run(
 
 
 @main.command()
-@click.argument("address", default="127.0.0.1:50051")
-def status(address: str) -> None:
-    """Say how a worker is."""
+@click.argument("addresses", nargs=-1, metavar="[ADDRESS]...")
+@security_options
+def status(addresses: tuple[str, ...], security: ClientSecurity) -> None:
+    """Say how workers are (default: 127.0.0.1:50051); exit 1 if one does not answer."""
+    from rollout_farm.addresses import AddressBook, parse_sources
     from rollout_farm.remote import RemoteWorker
+    from rollout_farm.security import load_access
 
-    reply = RemoteWorker(address).status(5.0)
+    access = load_access(security)
+    book = AddressBook(sources=parse_sources(addresses or "127.0.0.1:50051"))
+    workers = [RemoteWorker(address, access) for address in book.read()]
+    problems = list(book.problems)
+    for worker in workers:
+        try:
+            _show_status(worker.address, worker.status(5.0))
+        except FarmError as error:
+            problems.append(str(error))
+        worker.close()
+    if problems:
+        raise FarmError("; ".join(problems))
+
+
+def _show_status(address: str, reply: "StatusReply") -> None:
     state = "stopping" if reply.draining else "serving"
     click.echo(f"{address}: {state}, LAMMPS {reply.lammps_version}")
     click.echo(_slots_and_layers(reply.num_slots, reply.sandbox))
@@ -159,20 +187,18 @@ def selftest() -> None:
 
 @main.command()
 @click.option("--num-scripts", default=100, show_default=True, type=click.IntRange(1))
-@farm_option
-def bench(num_scripts: int, addresses: Sequence[str]) -> None:
+@farm_options
+def bench(num_scripts: int, farm: FarmPlace) -> None:
     """Run many different small scripts (256 atoms, 100 steps) and say how many a second."""
-    from rollout_farm.client import Farm
-
-    with Farm(addresses) as farm:
+    with farm.connect() as opened:
         started = time.monotonic()
         futures = [
-            farm.submit(RunRequest(script=_BENCH_SCRIPT.format(seed=seed)))
+            opened.submit(RunRequest(script=_BENCH_SCRIPT.format(seed=seed)))
             for seed in range(1, num_scripts + 1)
         ]
         results = [future.result() for future in futures]
         seconds = time.monotonic() - started
-        num_slots = farm.num_slots
+        num_slots = opened.num_slots
     failed = sum(result.status is not RunStatus.OK for result in results)
     cpu_ms = 1000 * sum(result.timings.cpu_s for result in results) / num_scripts
     click.echo(

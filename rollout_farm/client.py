@@ -29,9 +29,10 @@ import msgspec
 from mdx.errors import FarmError, MdxError, UsageError
 from mdx.lammps.run import RunRequest, RunResult
 from rollout_farm import wire
-from rollout_farm.config import WorkerConfig
+from rollout_farm.config import ClientSecurity, WorkerConfig
 from rollout_farm.fleet import Fleet
 from rollout_farm.remote import RemoteWorker, explain
+from rollout_farm.security import load_access
 
 _MAX_ATTEMPTS = 5
 _MAX_REFUSALS = 200  # by full queues: some 15 minutes
@@ -57,19 +58,22 @@ class Farm:
     """Runs scripts on workers: those at `addresses`, or one of its own where none are given.
 
     Args:
-        addresses: `host:port` or `unix:/path` of each worker.
+        addresses: of the workers, in the forms of `rollout_farm.addresses`.
+        security: the token and certificates that they want; None: none.
         num_slots: scripts that the own worker runs at a time; None: one for each core.
         connect_timeout_s: how long to wait for the first worker to answer.
         patience_s: how long requests wait while no worker answers.
         allow_unsandboxed: let the own worker run scripts on a host that cannot sandbox them.
 
-    Raises FarmError where no worker answers. Thread-safe.
+    Raises FarmError where no worker answers and UsageError for addresses and files that cannot
+    be used. Thread-safe.
     """
 
     def __init__(
         self,
-        addresses: Sequence[str] = (),
+        addresses: str | Sequence[str] = (),
         *,
+        security: ClientSecurity | None = None,
         num_slots: int | None = None,
         connect_timeout_s: float = 3.0,
         patience_s: float = 30.0,
@@ -83,7 +87,8 @@ class Farm:
         self._closed = False
         self._patience_s = patience_s
         config = WorkerConfig(num_slots=num_slots or 0, allow_unsandboxed=allow_unsandboxed)
-        self._fleet = Fleet(addresses, config, connect_timeout_s, self._changed)
+        access = load_access(security or ClientSecurity())
+        self._fleet = Fleet(addresses, access, config, connect_timeout_s, self._changed)
         self._dispatcher = threading.Thread(target=self._dispatch, name="farm", daemon=True)
         self._dispatcher.start()
 

@@ -11,9 +11,11 @@ import time
 from collections.abc import Sequence
 
 from mdx.errors import FarmError
+from rollout_farm.addresses import AddressBook, parse_address, parse_sources
 from rollout_farm.config import WorkerConfig
 from rollout_farm.embedded import EmbeddedWorker
 from rollout_farm.remote import RemoteWorker
+from rollout_farm.security import Access
 
 _PROBE_EVERY_S = 0.25
 _PROBE_TIMEOUT_S = 2.0
@@ -27,7 +29,8 @@ class Fleet:
 
     def __init__(
         self,
-        addresses: Sequence[str],
+        addresses: str | Sequence[str],
+        access: Access,
         config: WorkerConfig,
         connect_timeout_s: float,
         changed: threading.Condition,
@@ -41,7 +44,9 @@ class Fleet:
         self.embedded = None if addresses else EmbeddedWorker(config)
         if self.embedded is not None:
             addresses = (self.embedded.ready.address,)
-        self.workers = [RemoteWorker(address) for address in addresses]
+        self._access = access
+        self._book = AddressBook(sources=parse_sources(addresses))
+        self.workers = [RemoteWorker(address, access) for address in self._book.read()]
         try:
             self._connect(connect_timeout_s)
         except BaseException:
@@ -155,7 +160,7 @@ class Fleet:
         with self._changed:
             replaced, self.workers = (
                 self.workers,
-                [RemoteWorker(self.embedded.ready.address)],
+                [RemoteWorker(parse_address(self.embedded.ready.address))],
             )
             self._reasons.clear()
         for worker in replaced:

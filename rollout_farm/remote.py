@@ -7,7 +7,9 @@ import grpc
 from mdx.errors import FarmError
 from mdx.lammps.run import RunRequest
 from rollout_farm import wire
+from rollout_farm.addresses import Address
 from rollout_farm.proto import farm_pb2
+from rollout_farm.security import Access
 
 _OPTIONS = (
     *wire.CHANNEL_OPTIONS,
@@ -26,12 +28,15 @@ _QUEUE_ALLOWANCE_S = 300.0  # other clients' requests may be before ours
 class RemoteWorker:
     """A channel to one worker. `num_outstanding` is kept by the dispatcher, under its lock."""
 
-    def __init__(self, address: str):
-        self.address = address
+    def __init__(self, where: Address, access: Access | None = None):
+        self.where = where
+        self.address = where.target
         self.num_outstanding = 0
         self.num_slots = 0
         self.is_up = False
-        self._channel = grpc.insecure_channel(address, _OPTIONS)
+        access = access or Access()
+        self._metadata = access.metadata
+        self._channel = access.open_channel(where.target, _OPTIONS, where.server_name)
         self._run = self._channel.unary_unary(
             wire.RUN_METHOD,
             request_serializer=farm_pb2.RunScriptRequest.SerializeToString,
@@ -51,7 +56,12 @@ class RemoteWorker:
     def status(self, timeout_s: float, *, wait: bool = False) -> farm_pb2.StatusReply:
         """Ask the worker how it is. Raises FarmError where it does not answer."""
         try:
-            return self._status(farm_pb2.StatusRequest(), timeout=timeout_s, wait_for_ready=wait)
+            return self._status(
+                farm_pb2.StatusRequest(),
+                timeout=timeout_s,
+                metadata=self._metadata,
+                wait_for_ready=wait,
+            )
         except grpc.RpcError as error:
             raise FarmError(f"{self.address}: {explain(error)}") from error
 
@@ -60,7 +70,9 @@ class RemoteWorker:
         # generous: it ends calls to a worker that hangs, never a script within its limits
         waiting_s = (1 + _EXTRA_CREDITS) * request.limits.wall_time_s
         timeout_s = waiting_s + _QUEUE_ALLOWANCE_S
-        call = self._run.future(wire.pack_request(request), timeout=timeout_s)
+        call = self._run.future(
+            wire.pack_request(request), timeout=timeout_s, metadata=self._metadata
+        )
         call.add_done_callback(on_end)
         return call
 

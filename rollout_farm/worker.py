@@ -6,12 +6,12 @@
 
 Results travel as replies, infrastructure trouble as gRPC status codes: RESOURCE_EXHAUSTED (queue
 full), UNAVAILABLE (draining), ABORTED (slots lost) are worth a try elsewhere; INVALID_ARGUMENT is
-not. On SIGTERM the worker reports NOT_SERVING, finishes what runs and exits 0.
+not. On SIGTERM the worker reports NOT_SERVING, finishes what runs and exits 0. Who may call is
+decided in rollout_farm.security, before any method here.
 """
 
 import asyncio
 import contextlib
-import ipaddress
 import os
 import shutil
 import signal
@@ -26,11 +26,13 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from mdx.errors import FarmError, MdxError, UsageError
 from rollout_farm import wire
+from rollout_farm.addresses import reachable_address, registered
 from rollout_farm.cache import ResultCache
 from rollout_farm.config import WorkerConfig
 from rollout_farm.embedded import Ready
 from rollout_farm.pool import Pool
 from rollout_farm.proto import farm_pb2
+from rollout_farm.security import check_exposure, load_guard
 
 _SERVER_OPTIONS = (
     *wire.CHANNEL_OPTIONS,
@@ -40,6 +42,8 @@ _SERVER_OPTIONS = (
     ("grpc.server.max_pending_requests", 1 << 16),
     ("grpc.server.max_pending_requests_hard_limit", 1 << 16),
 )
+# says that the script was not started; clients go elsewhere at once and count no failure
+_NOT_STARTED = (("grpc-retry-pushback-ms", "0"),)
 
 
 class Service:
@@ -49,14 +53,16 @@ class Service:
         self.draining = False
         self._config = config
         self._pool = pool
-        self._results = ResultCache(pool.run, config.cache_bytes)
+        self._results = ResultCache(pool.run, config.cache.memory_bytes)
 
     async def run(
         self, message: farm_pb2.RunScriptRequest, context: grpc.aio.ServicerContext
     ) -> farm_pb2.RunScriptReply:
         """Run one script (or find its result) and reply with it."""
         if self.draining:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "this worker is stopping")
+            await context.abort(
+                grpc.StatusCode.UNAVAILABLE, "this worker is stopping", _NOT_STARTED
+            )
         if self._pool.num_waiting >= self._config.max_waiting:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "the queue is full")
         try:
@@ -92,24 +98,27 @@ async def serve(
 ) -> None:
     """Serve until SIGTERM or SIGINT (or the end of the file `until_eof_of`), then drain.
 
-    Raises FarmError where the port is taken or the host cannot sandbox scripts.
+    Raises FarmError where the port is taken or the host cannot sandbox scripts, and UsageError
+    where the worker would be open to strangers.
     """
     check_exposure(config)
+    guard = load_guard(config.security)
     stopping = _stop_event(until_eof_of)
     pool = Pool(config)
     await pool.start()
     service = Service(config, pool)
-    server = grpc.aio.server(options=_SERVER_OPTIONS)
+    server = grpc.aio.server(interceptors=guard.interceptors, options=_SERVER_OPTIONS)
     server.add_generic_rpc_handlers((wire.handlers(service.run, service.status),))
     condition = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(condition, server)
     try:
-        address = _bind(server, config.listen)
+        address = _bind(server, config.listen, guard.credentials)
         await server.start()
         for name in ("", wire.SERVICE):
             await condition.set(name, health_pb2.HealthCheckResponse.SERVING)
-        on_ready(Ready(address=address, num_slots=config.slots, layers=pool.hello.layers))
-        await stopping.wait()
+        with registered(config.register_dir, reachable_address(address)):
+            on_ready(Ready(address=address, num_slots=config.slots, layers=pool.hello.layers))
+            await stopping.wait()
         service.draining = True
         await condition.enter_graceful_shutdown()
         await server.stop(config.drain_s if until_eof_of is None else 0)
@@ -117,25 +126,14 @@ async def serve(
         await pool.close()
 
 
-def check_exposure(config: WorkerConfig) -> None:
-    """Raise UsageError where a worker without a sandbox would be reachable from elsewhere."""
-    if not config.allow_unsandboxed or config.listen.startswith("unix:"):
-        return
-    host = config.listen.rpartition(":")[0].strip("[]")
-    with contextlib.suppress(ValueError):
-        if ipaddress.ip_address(host).is_loopback:
-            return
-    if host != "localhost":
-        raise UsageError(
-            f"--allow-unsandboxed serves loopback addresses and unix sockets only, not {host!r}"
-        )
-
-
-def _bind(server: grpc.aio.Server, listen: str) -> str:
+def _bind(server: grpc.aio.Server, listen: str, credentials: grpc.ServerCredentials | None) -> str:
     """Bind the server and return the address that clients use."""
     _refuse_used_socket(listen)
     try:
-        port = server.add_insecure_port(listen)
+        if credentials is None:
+            port = server.add_insecure_port(listen)
+        else:
+            port = server.add_secure_port(listen, credentials)
     except RuntimeError as error:
         raise FarmError(
             f"cannot listen on {listen}: the address is in use or none of this machine's"

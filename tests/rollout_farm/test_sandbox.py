@@ -17,7 +17,7 @@ from rollout_farm import sandbox, seccomp
 from rollout_farm.client import Farm
 from rollout_farm.config import WorkerConfig
 from rollout_farm.embedded import EmbeddedWorker
-from rollout_farm.worker import check_exposure
+from rollout_farm.security import check_exposure
 
 FLOOD = "variable i loop 100000\nlabel a\nprint x file f$i screen no\nnext i\njump SELF a\n"
 
