@@ -1,35 +1,34 @@
 """The throw-away process: put on the sandbox, run one script, write down what happened.
 
-Everything after `confine` runs under the sandbox, the reading of the job and the collecting of
-the evidence included, and counts against the script's limits. The process ends by `os._exit`; a
-script that ends it itself (`quit`, a crash) leaves no record, and that is how it is found out.
+Everything after `confine` runs under the sandbox and counts against the script's limits. The
+process ends by `os._exit`; a script that ends it itself (`quit`, a crash) leaves no record, and
+that is how it is found out. Each object that is touched here costs the copy of a page: whatever
+can be done before the fork or after the end is done there.
 """
 
 import os
+import time
 from typing import NoReturn
 
 import msgspec
 
-from mdx.lammps import postmortem, probes
+from mdx.lammps import postmortem
 from mdx.lammps.library import Lammps, LammpsError
-from mdx.lammps.run import Evidence
-from mdx.tasks.task import Potential
 from rollout_farm import libc
-from rollout_farm.messages import SCRIPT_NAME, ChildRecord, Job, Order, write_all
+from rollout_farm.messages import SCRIPT_NAME, ChildRecord, Order, write_all
 from rollout_farm.sandbox import Confinement, confine
 
 _OUT_OF_MEMORY_TEXTS = ("Failed to allocate", "Failed to reallocate", "bad_alloc")
-_UNTOUCHED = (0, 0)  # access and modification time of files that are not the script's work
+_LOG = 1
+_SHORTEST_SOFT_LIMIT_S = 2  # `timer timeout` counts whole seconds
 
 
-def run_child(
-    lammps: Lammps, confinement: Confinement, order: Order, job: int, record: int
-) -> NoReturn:
-    """Run the job in the memory file `job`, write its `ChildRecord` to `record`, and exit."""
+def run_child(lammps: Lammps, confinement: Confinement, order: Order, record: int) -> NoReturn:
+    """Run the script in the job folder, write its `ChildRecord` to `record`, and exit."""
     try:
         confine(confinement, order.limits)
-        os.closerange(3, min(job, record))  # the channel and the ruleset lie there
-        outcome = _run(lammps, job, order.tag)
+        os.closerange(3, record)  # the channel and the ruleset lie there
+        outcome = _run(lammps, order)
     except MemoryError:
         outcome = ChildRecord(out_of_memory=True)
     except BaseException as error:  # the boundary: this process runs a stranger's script
@@ -40,46 +39,35 @@ def run_child(
         os._exit(0)
 
 
-def _run(lammps: Lammps, job_file: int, tag: str) -> ChildRecord:
-    job = _read_job(job_file)
-    _write_files(job, tag)
+def _run(lammps: Lammps, order: Order) -> ChildRecord:
+    started = time.monotonic()
+    soft_limit_s = int(order.limits.wall_time_s) - 1
+    if soft_limit_s >= _SHORTEST_SOFT_LIMIT_S:
+        _end_runs_after(lammps, soft_limit_s)
     error: str | None = None
     try:
         lammps.file(SCRIPT_NAME)
     except LammpsError as failure:
         error = str(failure)
     libc.flush_streams()
-    evidence, note = _collect(lammps, job.potential if error is None else None, tag)
+    timed_out = time.monotonic() - started >= soft_limit_s >= _SHORTEST_SOFT_LIMIT_S
+    final, note = None, None
+    try:
+        final = postmortem.final_state(lammps, None if error or timed_out else order.potential)
+    except (LammpsError, OSError, ValueError) as failure:
+        note = f"{type(failure).__name__}: {failure}"
     libc.flush_streams()
     return ChildRecord(
         error=error,
-        out_of_memory=any(text in (error or "") for text in _OUT_OF_MEMORY_TEXTS),
-        evidence=evidence,
+        out_of_memory=error is not None and any(t in error for t in _OUT_OF_MEMORY_TEXTS),
+        timed_out=timed_out,
+        final=final,
         note=note,
     )
 
 
-def _read_job(descriptor: int) -> Job:
-    content = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
-    os.close(descriptor)
-    return msgspec.msgpack.decode(content, type=Job)
-
-
-def _write_files(job: Job, tag: str) -> None:
-    files = probes.instrument_files(job.files, job.script, tag)
-    files[SCRIPT_NAME] = probes.instrument(job.script, tag).encode()
-    for name, content in files.items():
-        with open(name, "wb") as file:
-            file.write(content)
-        os.utime(name, _UNTOUCHED)
-
-
-def _collect(lammps: Lammps, potential: Potential | None, tag: str) -> tuple[Evidence, str | None]:
-    """Return the evidence, as far as it can be had, and why it ends where it does."""
-    evidence = Evidence()
-    try:
-        evidence = Evidence(runs=probes.collect(".", tag))
-        final = postmortem.final_state(lammps, potential)
-        return Evidence(runs=evidence.runs, final=final), None
-    except (LammpsError, OSError, ValueError) as failure:
-        return evidence, f"{type(failure).__name__}: {failure}"
+def _end_runs_after(lammps: Lammps, seconds: int) -> None:
+    """Have LAMMPS end runs by itself then: thermo output and probes stay whole."""
+    lammps.command(f"timer timeout {seconds} every 10")
+    os.ftruncate(_LOG, 0)  # what LAMMPS said about it
+    os.lseek(_LOG, 0, os.SEEK_SET)

@@ -1,31 +1,65 @@
-"""The files that a script left behind, read with bounds and without following links."""
+"""The job folder: put there what a script finds; read, with bounds, what it left behind.
+
+Links are not followed.
+"""
 
 import contextlib
 import os
 import stat
-from collections.abc import Iterator
-
-import msgspec
+from collections.abc import Collection, Iterator, Mapping
 
 from mdx.lammps.run import Output
 from rollout_farm.messages import (
     MAX_OUTPUT_BYTES,
     MAX_OUTPUT_FILES,
     MAX_OUTPUTS_BYTES,
-    Outputs,
+    MAX_PROBE_BYTES,
+    Leftovers,
+    write_all,
 )
 
 _MAX_DEPTH = 3
 _MAX_ENTRIES = 2000
+_UNTOUCHED = 0  # modification time of files that are not the script's work
 
 
-def collect(folder: str, tag: str) -> bytes:
-    """Return the script's outputs as msgpack of `Outputs`, keyed by path below `folder`.
+def place(folder: str, files: Mapping[str, bytes], owner: int | None) -> None:
+    """Write the files that a script finds into its new folder, as its own."""
+    for name, content in files.items():
+        descriptor = os.open(
+            os.path.join(folder, name), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
+        )
+        write_all(descriptor, content)
+        if owner is not None:
+            os.fchown(descriptor, owner, owner)
+        os.utime(descriptor, ns=(_UNTOUCHED, _UNTOUCHED))
+        os.close(descriptor)
 
-    Left out are MDX's own files (their names hold `tag`) and those that the child put there and
-    the script did not touch (modification time 0). A file is cut at 1 MiB, all of them at 4 MiB.
+
+def collect(folder: str, tag: str, given: Collection[str]) -> Leftovers:
+    """Return the probes' file, named `tag`, and what the script wrote, by path below `folder`.
+
+    No outputs are MDX's own files (their names hold `tag`) and those of `given` that the script did
+    not touch. A file is cut at 1 MiB, all of them at 4 MiB.
     """
-    outputs: Outputs = {}
+    names = os.listdir(folder)
+    outputs: dict[str, Output] = {}
+    if not all(tag in name or (name in given and _is_untouched(folder, name)) for name in names):
+        outputs = _collect_outputs(folder, tag)
+    parent = os.open(folder, os.O_PATH | os.O_CLOEXEC)
+    try:
+        probes = _read(tag, parent, MAX_PROBE_BYTES) if tag in names else None
+    finally:
+        os.close(parent)
+    return Leftovers(probes=probes.content if probes else b"", outputs=outputs)
+
+
+def _is_untouched(folder: str, name: str) -> bool:
+    return os.lstat(os.path.join(folder, name)).st_mtime_ns == _UNTOUCHED
+
+
+def _collect_outputs(folder: str, tag: str) -> dict[str, Output]:
+    outputs: dict[str, Output] = {}
     left = MAX_OUTPUTS_BYTES
     for path, name, parent in _walk(folder):
         if tag in name or len(outputs) >= MAX_OUTPUT_FILES:
@@ -34,7 +68,7 @@ def collect(folder: str, tag: str) -> bytes:
         if output is not None:
             outputs[os.fsencode(path).decode(errors="replace")] = output
             left -= len(output.content)
-    return msgspec.msgpack.encode(outputs)
+    return outputs
 
 
 def is_full(folder: str) -> bool:
@@ -75,7 +109,7 @@ def _read(name: str, parent: int, num_bytes: int) -> Output | None:
         return None
     with os.fdopen(descriptor, "rb") as file:
         status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or status.st_mtime_ns == 0:
+        if not stat.S_ISREG(status.st_mode) or status.st_mtime_ns == _UNTOUCHED:
             return None
         content = file.read(num_bytes)
     return Output(

@@ -1,10 +1,11 @@
 """What a worker, its zygotes and their children say to each other.
 
 A worker and a zygote talk over one SOCK_SEQPACKET pair: small JSON packets, with bulk data in
-memory files (memfd) that travel as descriptors. The worker sends `Order` (with the `Job`) and
-`Cancel`; the zygote sends `Hello` once and `Report` (with the child's record, its log and the
-outputs) for each order. The child's record is written by a process that ran a stranger's script:
-it is read bounded and decoded into `ChildRecord` or refused.
+memory files (memfd) that travel as descriptors. The worker sends an `Order`, attached the files
+that the child finds, and two empty memory files for the log and the child's record; the zygote
+sends `Hello` once and a `Report`, attached the `Leftovers`, for each order. The worker can read the
+log while the script runs. Record and leftovers come from a process that ran a stranger's script:
+they are read bounded and decoded, or refused.
 """
 
 import contextlib
@@ -16,7 +17,7 @@ from typing import TypeVar
 
 import msgspec
 
-from mdx.lammps.run import Evidence, Output, RunLimits
+from mdx.lammps.run import FinalState, Output, RunLimits
 from mdx.tasks.task import Potential
 
 T = TypeVar("T")
@@ -25,6 +26,7 @@ MAX_RECORD_BYTES = 4 << 20
 MAX_OUTPUT_BYTES = 1 << 20  # of one file
 MAX_OUTPUTS_BYTES = 4 << 20  # of all files of a run
 MAX_OUTPUT_FILES = 256
+MAX_PROBE_BYTES = 8 << 20
 _MAX_PACKET_BYTES = 1 << 16
 _MAX_DESCRIPTORS = 4
 
@@ -50,26 +52,22 @@ class Hello:
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """Run the job in the attached memory file, or (`cancel`) stop the job that runs."""
+    """Run the script among the attached files, or (`cancel`) stop the one that runs.
+
+    Never the checks: the child gets to know the potential that its final state is evaluated with.
+    """
 
     number: int
     limits: RunLimits = field(default_factory=RunLimits)
     tag: str = ""
+    potential: Potential | None = None
+    image_pixels: int = 0
     cancel: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
-    """What the child gets to know: never the checks."""
-
-    script: str
-    files: Mapping[str, bytes] = field(default_factory=dict)
-    potential: Potential | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class Report:
-    """How a child ended, as its zygote saw it. Attached: record, log, outputs (msgpack)."""
+    """How a child ended, as its zygote saw it."""
 
     number: int
     exit_signal: int = 0
@@ -86,13 +84,19 @@ class ChildRecord:
 
     error: str | None = None  # LAMMPS's message, None where the script reached its end
     out_of_memory: bool = False
-    evidence: Evidence = field(default_factory=Evidence)
-    note: str | None = None  # why the evidence is incomplete
+    timed_out: bool = False  # `timer timeout` ended its runs
+    final: FinalState | None = None
+    note: str | None = None  # why the final state is missing
     defect: str | None = None  # what failed in MDX's own code, or was denied to it
     unreadable: str | None = None  # why the worker could not decode the record
 
 
-Outputs = dict[str, Output]
+@dataclass(frozen=True, kw_only=True)
+class Leftovers:
+    """What the job folder held afterwards: the probes' file and what the script wrote."""
+
+    probes: bytes = b""
+    outputs: Mapping[str, Output] = field(default_factory=dict)
 
 
 def send(channel: socket.socket, message: object, descriptors: Sequence[int] = ()) -> None:

@@ -12,8 +12,16 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from mdx.lammps.log import find_error, parse_thermo
-from mdx.lammps.probes import strip_probes, user_error
-from mdx.lammps.run import Output, RunRequest, RunResult, RunStatus, Timings
+from mdx.lammps.probes import parse_runs, strip_probes, user_error
+from mdx.lammps.run import (
+    Evidence,
+    Output,
+    RunLimits,
+    RunRequest,
+    RunResult,
+    RunStatus,
+    Timings,
+)
 from rollout_farm.messages import ChildRecord, Hello
 from rollout_farm.sandbox import required_missing
 from rollout_farm.slot import Finished, SlotLostError
@@ -40,16 +48,19 @@ def to_result(
     failed_command = None
     if status is not RunStatus.OK:
         found = find_error(log) if status is RunStatus.ERROR else None
-        failed_command = found[1] if found and found[1] else _last_command(request.script, log)
-    note = f"[mdx] incomplete evidence: {record.note}\n" if record and record.note else ""
+        where = _until_last_run(log) if record and record.timed_out else log
+        failed_command = found[1] if found and found[1] else _last_command(request.script, where)
+    evidence, note = _evidence(finished, record, status)
     return RunResult(
         status=status,
         error=user_error(error, finished.tag) if error else None,
         failed_command=failed_command,
         thermo=parse_thermo(log),
-        log=(log + note)[-request.limits.log_bytes :],
-        outputs=finished.outputs,
-        evidence=record.evidence if record else ChildRecord().evidence,
+        log=(log + (f"[mdx] incomplete evidence: {note}\n" if note else ""))[
+            -request.limits.log_bytes :
+        ],
+        outputs=finished.leftovers.outputs,
+        evidence=evidence,
         timings=Timings(queue_s=queue_s, wall_s=report.wall_s, cpu_s=report.cpu_s),
         sandbox=sandbox_stamp(hello),
         lammps_version=hello.lammps_version,
@@ -81,16 +92,31 @@ def _decode(finished: Finished) -> ChildRecord | None:
         return ChildRecord(unreadable=str(error))
 
 
+def _evidence(
+    finished: Finished, record: ChildRecord | None, status: RunStatus
+) -> tuple[Evidence, str | None]:
+    """Return what was recorded, and why it is not all.
+
+    Of a script that was stopped for its time people see the runs so far; one that crashed or ended
+    the process itself has nothing to show.
+    """
+    if record is None and status is not RunStatus.TIMEOUT:
+        return Evidence(), None
+    final, note = (record.final, record.note) if record else (None, None)
+    try:
+        runs = parse_runs(finished.leftovers.probes.decode(errors="replace"))
+    except ValueError as error:
+        return Evidence(), f"the probes' file cannot be read: {error}"
+    return Evidence(runs=runs, final=final), note
+
+
 def _status(
     request: RunRequest, finished: Finished, record: ChildRecord | None
 ) -> tuple[RunStatus, str | None]:
     """Return the status and the error text, in order of what is known best."""
     report, limits = finished.report, request.limits
     if report.killed_for == "timeout" or report.exit_signal == signal.SIGXCPU:
-        return RunStatus.TIMEOUT, (
-            f"the script ran into its limit of {limits.wall_time_s:g} s wall time "
-            f"or {limits.cpu_time_s:g} s CPU time"
-        )
+        return RunStatus.TIMEOUT, _over_time(limits)
     if (
         report.killed_for == "output_limit"
         or report.storage_full
@@ -108,7 +134,11 @@ def _status(
             raise SlotLostError(f"the process that runs the script failed: {record.defect}")
         if record.unreadable:
             return RunStatus.CRASHED, f"the script left no readable result: {record.unreadable}"
-        return (RunStatus.ERROR, record.error) if record.error else (RunStatus.OK, None)
+        if record.error:
+            return RunStatus.ERROR, record.error
+        if record.timed_out:
+            return RunStatus.TIMEOUT, _over_time(limits)
+        return RunStatus.OK, None
     if report.exit_signal == signal.SIGKILL:
         raise SlotLostError("the child was killed from outside")
     if report.exit_signal:
@@ -117,11 +147,23 @@ def _status(
     return RunStatus.CRASHED, _NO_RECORD
 
 
+def _over_time(limits: RunLimits) -> str:
+    return (
+        f"the script ran into its limit of {limits.wall_time_s:g} s wall time "
+        f"or {limits.cpu_time_s:g} s CPU time"
+    )
+
+
 def _ran_out_of_memory(finished: Finished) -> bool:
     end = finished.log[-4096:]
     return finished.report.exit_signal in (signal.SIGABRT, signal.SIGSEGV) and any(
         text in end for text in _OUT_OF_MEMORY_TEXTS
     )
+
+
+def _until_last_run(log: str) -> str:
+    """Return the log up to the end of the last run: the one that `timer timeout` cut short."""
+    return log[: log.rfind("\nLoop time of")] if "\nLoop time of" in log else log
 
 
 def _last_command(script: str, log: str) -> str | None:

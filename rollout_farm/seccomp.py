@@ -187,7 +187,11 @@ def platform_index() -> int:
 
 
 def filter_program(own_pid: int) -> bytes:
-    """Return the BPF program for this architecture, 8 bytes an instruction."""
+    """Return the BPF program for this architecture, 8 bytes an instruction.
+
+    A binary search over the call numbers: the kernel tries every number when a filter is put on,
+    which for a list of comparisons takes longer than running a short script.
+    """
     machine = platform_index()
     audit_arch = _AUDIT_ARCH[platform.machine()]
     deny = _return(_RET_KILL_PROCESS)
@@ -204,19 +208,30 @@ def filter_program(own_pid: int) -> bytes:
         _return(_RET_ALLOW),
         deny,
     ]
-    program += _answer(_ALLOWED, machine, _RET_ALLOW)
-    program += _answer(_KILLED, machine, _RET_KILL_PROCESS)
-    program.append(_return(_RET_ERRNO | _EPERM))
-    return b"".join(program)
+    return b"".join(program + _search(_answers(machine)))
 
 
-def _answer(calls: dict[str, tuple[int, int]], machine: int, answer: int) -> list[bytes]:
-    """Return instructions that give `answer` to each of `calls`, 2 an entry."""
-    program = []
-    for numbers in calls.values():
-        if numbers[machine] >= 0:
-            program += [_jump(_JUMP_EQUAL, numbers[machine], 0, 1), _return(answer)]
-    return program
+def _answers(machine: int) -> list[tuple[int, int]]:
+    """Return (first call number, answer) of each range of numbers with one answer, ascending."""
+    answers: dict[int, int] = {}
+    for calls, answer in ((_ALLOWED, _RET_ALLOW), (_KILLED, _RET_KILL_PROCESS)):
+        answers |= {numbers[machine]: answer for numbers in calls.values() if numbers[machine] >= 0}
+    other = _RET_ERRNO | _EPERM
+    ranges = [(0, answers.get(0, other))]
+    for number in range(1, max(answers) + 2):
+        answer = answers.get(number, other)
+        if answer != ranges[-1][1]:
+            ranges.append((number, answer))
+    return ranges
+
+
+def _search(ranges: list[tuple[int, int]]) -> list[bytes]:
+    """Return the instructions that find the range of a call's number and give its answer."""
+    if len(ranges) == 1:
+        return [_return(ranges[0][1])]
+    middle = len(ranges) // 2
+    below, above = _search(ranges[:middle]), _search(ranges[middle:])
+    return [_jump(_JUMP_AT_LEAST, ranges[middle][0], len(below), 0), *below, *above]
 
 
 def _load(offset: int) -> bytes:

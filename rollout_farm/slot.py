@@ -14,21 +14,22 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from mdx.errors import FarmError
+from mdx.lammps import probes
 from mdx.lammps.run import RunRequest
 from rollout_farm import sandbox
 from rollout_farm.messages import (
     MAX_RECORD_BYTES,
+    SCRIPT_NAME,
     Hello,
-    Job,
+    Leftovers,
     Order,
-    Outputs,
     Report,
     ZygoteSettings,
     close_all,
@@ -56,6 +57,7 @@ ENVIRONMENT = {
 _START_TIMEOUT_S = 60.0
 _GRACE_S = 15.0  # over the script's limit, before the zygote itself is given up
 _MAX_LOG_BYTES = 1 << 20
+_MAX_LEFTOVER_BYTES = 32 << 20
 
 
 class SlotLostError(Exception):
@@ -74,7 +76,23 @@ class Finished:
     tag: str
     record: bytes | None
     log: bytes  # the end of it, at most 1 MiB
-    outputs: Outputs
+    leftovers: Leftovers
+
+
+class LiveLog:
+    """The log of a script while it runs."""
+
+    def __init__(self, descriptor: int, tag: str):
+        self._descriptor = descriptor
+        self._tag = tag
+        self._position = 0
+
+    def read_lines(self) -> str:
+        """Return the whole lines that came since the last call, MDX's own left out."""
+        chunk = os.pread(self._descriptor, _MAX_LOG_BYTES, self._position)
+        lines, newline, _ = chunk.rpartition(b"\n")
+        self._position += len(lines) + len(newline)
+        return probes.strip_probes((lines + newline).decode(errors="replace"), self._tag)
 
 
 class Slot:
@@ -103,26 +121,57 @@ class Slot:
         """How many jobs this slot was given."""
         return self._number
 
-    def run(self, request: RunRequest, cancelled: threading.Event) -> Finished:
-        """Run one request to its end. Raises SlotLostError; RunCancelledError before it began."""
+    def run(
+        self,
+        request: RunRequest,
+        cancelled: threading.Event,
+        on_start: Callable[[LiveLog], None] = lambda log: None,
+    ) -> Finished:
+        """Run one request to its end. Raises SlotLostError; RunCancelledError before it began.
+
+        `on_start` is called with the log of the script that begins; it is valid until `run` ends.
+        """
         tag = f"mdx{secrets.token_hex(6)}"
-        job = Job(script=request.script, files=request.files, potential=request.potential)
-        attached = memory_file("job", msgspec.msgpack.encode(job))
+        given = memory_file("files", _encode_files(request, tag))
+        log, record = memory_file("log"), memory_file("record")
         try:
-            with self._sending:
-                if cancelled.is_set():
-                    raise RunCancelledError
-                self._number += 1
-                order = Order(number=self._number, limits=request.limits, tag=tag)
-                send(self._channel, order, [attached])
-            self._channel.settimeout(request.limits.wall_time_s + _GRACE_S)
-            report, descriptors = receive(self._channel, Report)
+            self._order(request, tag, (given, log, record), cancelled)
+            on_start(LiveLog(log, tag))
+            report, leftovers = self._wait(request.limits.wall_time_s + _GRACE_S)
+            return _finished(report, tag, log, record, leftovers)
         except (OSError, EOFError, msgspec.DecodeError) as error:
             raise SlotLostError(f"zygote {self.pid}: {type(error).__name__}: {error}") from error
         finally:
-            os.close(attached)
+            close_all((given, log, record))
+
+    def _order(
+        self,
+        request: RunRequest,
+        tag: str,
+        attached: Sequence[int],
+        cancelled: threading.Event,
+    ) -> None:
+        with self._sending:
+            if cancelled.is_set():
+                raise RunCancelledError
+            self._number += 1
+            order = Order(
+                number=self._number,
+                limits=request.limits,
+                tag=tag,
+                potential=request.potential,
+                image_pixels=request.image_pixels,
+            )
+            send(self._channel, order, attached)
+
+    def _wait(self, timeout_s: float) -> tuple[Report, Leftovers]:
+        self._channel.settimeout(timeout_s)
+        report, descriptors = receive(self._channel, Report)
         try:
-            return _finished(report, tag, descriptors)
+            [leftovers] = [read_tail(descriptor, _MAX_LEFTOVER_BYTES) for descriptor in descriptors]
+            return report, msgspec.msgpack.decode(leftovers, type=Leftovers)
+        except ValueError as error:
+            raise SlotLostError(f"a report came with {len(descriptors)} descriptors") from error
         finally:
             close_all(descriptors)
 
@@ -183,15 +232,19 @@ def _import_path() -> str:
     return ":".join(folders)
 
 
-def _finished(report: Report, tag: str, descriptors: Sequence[int]) -> Finished:
-    if len(descriptors) != 3:
-        raise SlotLostError(f"a report came with {len(descriptors)} descriptors, not 3")
-    record, log, outputs = descriptors
+def _encode_files(request: RunRequest, tag: str) -> bytes:
+    """Return the files that the child finds, with probes in the script and what it includes."""
+    files = probes.instrument_files(request.files, request.script, tag)
+    files[SCRIPT_NAME] = probes.instrument(request.script, tag).encode()
+    return msgspec.msgpack.encode(files)
+
+
+def _finished(report: Report, tag: str, log: int, record: int, leftovers: Leftovers) -> Finished:
     content = read_tail(record, MAX_RECORD_BYTES + 1)
     return Finished(
         report=report,
         tag=tag,
         record=content if 0 < len(content) <= MAX_RECORD_BYTES else None,
         log=read_tail(log, _MAX_LOG_BYTES),
-        outputs=msgspec.msgpack.decode(read_tail(outputs, 16 << 20), type=Outputs),
+        leftovers=leftovers,
     )

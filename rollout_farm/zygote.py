@@ -13,7 +13,6 @@ import dataclasses
 import gc
 import os
 import select
-import shutil
 import signal
 import socket
 import sys
@@ -35,6 +34,7 @@ from rollout_farm.messages import (
     ZygoteSettings,
     close_all,
     memory_file,
+    read_tail,
     receive,
     send,
 )
@@ -53,6 +53,11 @@ class Zygote:
     lammps: Lammps
     confinement: sandbox.Confinement
     own_root: bool  # the job folder is then a mount, made afresh for each script
+
+    @property
+    def owner(self) -> int | None:
+        """The uid that scripts run as, None for the zygote's own."""
+        return self.confinement.owner
 
 
 def main() -> None:
@@ -116,25 +121,25 @@ def serve(zygote: Zygote) -> None:
         order, descriptors = receive(zygote.channel, Order)
         if order.cancel:  # it came after the end of its job
             continue
-        [job] = descriptors
-        record, log = memory_file("record"), memory_file("log")
-        with _job_folder(zygote, order.limits):
-            report = _run(zygote, order, (job, record, log))
-            outputs = memory_file("outputs", files.collect(zygote.confinement.job_dir, order.tag))
-        attached = (record, log, outputs)
-        send(zygote.channel, report, attached)
-        close_all((job, *attached))
+        given, log, record = descriptors
+        content = msgspec.msgpack.decode(read_tail(given, sys.maxsize), type=dict[str, bytes])
+        with _job_folder(zygote, order.limits) as folder:
+            files.place(folder, content, zygote.owner)
+            report = _run(zygote, order, log, record)
+            leftovers = files.collect(folder, order.tag, content)
+        attached = memory_file("leftovers", msgspec.msgpack.encode(leftovers))
+        send(zygote.channel, report, [attached])
+        close_all((*descriptors, attached))
 
 
-def _run(zygote: Zygote, order: Order, descriptors: tuple[int, int, int]) -> Report:
+def _run(zygote: Zygote, order: Order, log: int, record: int) -> Report:
     """Fork a child for the order and wait for its end."""
-    job, record, log = descriptors
     started = time.monotonic()
     child = libc.fork()
     if child == 0:
         os.dup2(log, 1)
         os.dup2(log, 2)
-        run_child(zygote.lammps, zygote.confinement, order, job, record)
+        run_child(zygote.lammps, zygote.confinement, order, record)
     deadline = started + order.limits.wall_time_s
     killed_for = _watch(zygote, order, child, deadline)
     _, status, usage = os.wait4(child, 0)
@@ -200,20 +205,22 @@ def _kill_descendants() -> None:
 
 
 @contextlib.contextmanager
-def _job_folder(zygote: Zygote, limits: RunLimits) -> Iterator[None]:
-    """Provide an empty job folder and leave nothing of it behind."""
+def _job_folder(zygote: Zygote, limits: RunLimits) -> Iterator[str]:
+    """Provide an empty job folder, leave nothing of it behind."""
     folder = zygote.confinement.job_dir
     if zygote.own_root:
-        namespaces.mount_job(limits.output_bytes, zygote.confinement.owner or 0)
+        namespaces.mount_job(limits.output_bytes, zygote.owner or 0)
         try:
-            yield
+            yield folder
         finally:
             namespaces.unmount_job()
     else:
         os.mkdir(folder, mode=0o700)
         try:
-            yield
+            yield folder
         finally:
+            import shutil  # its libraries would make every fork slower where they are not needed
+
             shutil.rmtree(folder)
 
 

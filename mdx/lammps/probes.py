@@ -2,7 +2,7 @@
 
     text = instrument(script, tag)          # tag: random letters and digits, e.g. "mdx" + 16 hex
     ... LAMMPS runs `text` in a folder ...
-    runs = collect(folder, tag)             # what really happened, also after an error
+    runs = parse_runs(text_of_file)         # of the file named `tag`: what really happened
     log = strip_probes(log, tag)            # for people: the log as if there were no probes
     error = user_error(message, tag)        # the same for an error message
 
@@ -24,7 +24,6 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
 from mdx.lammps.run import ActiveFix, ProbedRun, Series
 from mdx.lammps.script import Command, Script, Word, split_words
@@ -136,15 +135,12 @@ def user_error(message: str, tag: str) -> str:
     return strip_probes(message, tag) or "ERROR: Expected integer parameter in a run command"
 
 
-def collect(directory: str, tag: str) -> tuple[ProbedRun, ...]:
-    """Read the probes' file in `directory`: every run that was begun, in order.
+def parse_runs(text: str) -> tuple[ProbedRun, ...]:
+    """Return every run that was begun, in order, from the content of the probes' file.
 
     More than 32 runs are joined where one continues the other; series are thinned to 256 values.
+    Raises ValueError for what no probe writes.
     """
-    path = Path(directory) / tag
-    if not path.exists():
-        return ()
-    text = path.read_text(errors="replace")
     blocks = re.split(r"^(?=begin )", text, flags=re.MULTILINE)
     runs = [run for block in blocks if (run := _parse_run(block)) is not None]
     if len(runs) > _MAX_RUNS:

@@ -55,6 +55,7 @@ class RunRequest:
     limits: RunLimits = RunLimits()
     task: Task | None = None
     want_outputs: tuple[str, ...] = ()  # glob patterns of the files to send back
+    image_pixels: int = 0  # width of `final.ppm`, a picture of the final state; 0: none
 
     @property
     def potential(self) -> Potential | None:

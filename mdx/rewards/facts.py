@@ -7,9 +7,9 @@ samples. Nothing here reads the log or a value that the script printed.
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from mdx.lammps.run import FinalState, ProbedRun, RunResult, RunStatus
+from mdx.lammps.run import Evidence, FinalState, ProbedRun, RunResult, RunStatus
 from mdx.lammps.script import Script
 from mdx.tasks.task import Check, CheckKind, Task
 
@@ -81,7 +81,13 @@ class Facts:
 
 
 def gather(task: Task, script: Script, result: RunResult) -> Facts:
-    """Collect what the checks of `task` ask for."""
+    """Collect what the checks of `task` ask for.
+
+    Of a timeout nothing counts: how far a script gets depends on the machine and its load, and
+    rewards must not.
+    """
+    if result.status is RunStatus.TIMEOUT:
+        result = replace(result, evidence=Evidence())
     dynamics = [run for run in result.evidence.runs if is_run(run)]
     production = max(
         reversed(dynamics), key=lambda run: run.last_step - run.first_step, default=None

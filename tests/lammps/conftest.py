@@ -20,7 +20,8 @@ import json, sys
 import msgspec
 from mdx.lammps.library import Lammps, LammpsError
 from mdx.lammps.postmortem import final_state
-from mdx.lammps.probes import collect
+from pathlib import Path
+from mdx.lammps.probes import parse_runs
 from mdx.tasks.task import Potential
 
 request = json.load(sys.stdin)
@@ -30,7 +31,8 @@ try:
     lammps.file("in.lammps")
 except LammpsError as failure:
     error = str(failure)
-runs = collect(".", request["tag"])
+probes = Path(request["tag"])
+runs = parse_runs(probes.read_text()) if probes.exists() else ()
 potential = msgspec.convert(request["potential"], type=Potential | None)
 final = final_state(lammps, potential)
 lammps.close()

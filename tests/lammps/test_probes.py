@@ -5,7 +5,13 @@ import re
 import pytest
 
 from mdx.lammps.log import find_error
-from mdx.lammps.probes import collect, instrument, instrument_files, strip_probes, user_error
+from mdx.lammps.probes import (
+    instrument,
+    instrument_files,
+    parse_runs,
+    strip_probes,
+    user_error,
+)
 from mdx.lammps.run import ActiveFix
 
 TAG = "mdxtest0a1b2c3d4e"  # as in conftest
@@ -170,14 +176,13 @@ def test_probes_keep_labels_comments_and_continuations():
     assert len(lines) == 7
 
 
-def test_without_a_probe_file_there_are_no_runs(tmp_path):
-    assert collect(str(tmp_path), TAG) == ()
+def test_without_probes_there_are_no_runs():
+    assert parse_runs("") == ()
 
 
-def test_fields_that_are_no_numbers_are_none(tmp_path):
+def test_fields_that_are_no_numbers_are_none():
     head = "begin run 0 4 0.001 10 10 10\n"
-    (tmp_path / TAG).write_text(f"{head}1 nan -inf 1 2 3 4 5 6 7\nend 1 4\n")
-    [run] = collect(str(tmp_path), TAG)
+    [run] = parse_runs(f"{head}1 nan -inf 1 2 3 4 5 6 7\nend 1 4\n")
     assert run.series["temperature"] == (None,)
     assert run.series["potential_energy"] == (None,)
     assert run.series["kinetic_energy"] == (1.0,)

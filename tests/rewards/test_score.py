@@ -158,6 +158,12 @@ def test_no_evidence_is_no_quality():
     assert reward.flags == ()
 
 
+def test_how_far_a_script_got_before_its_time_was_up_earns_nothing():
+    # it depends on the machine's load, and a run that is resumed must see the same rewards
+    timeouts = [score(TASK, SCRIPT, result(steps, RunStatus.TIMEOUT)) for steps in (1, 50, 100)]
+    assert [reward.total for reward in timeouts] == [pytest.approx(0.15)] * 3
+
+
 def test_pass_begins_at_nine_tenths():
     assert passed(Reward(total=0.9))
     assert not passed(Reward(total=0.899))

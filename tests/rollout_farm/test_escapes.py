@@ -122,7 +122,8 @@ def test_nothing_stays_behind_for_the_next_script(run):
 
 
 def test_reward_checks_are_not_in_the_process_that_runs_the_script():
-    # the child gets a `Job`; a field for checks or the task would be a leak
-    from rollout_farm.messages import Job
+    # the zygote gets an `Order` and the files; a field for checks or the task would be a leak
+    from rollout_farm.messages import Order
 
-    assert set(Job.__dataclass_fields__) == {"script", "files", "potential"}
+    fields = {"number", "limits", "tag", "potential", "image_pixels", "cancel"}
+    assert set(Order.__dataclass_fields__) == fields

@@ -54,3 +54,21 @@ def test_log_comes_back_bounded_with_its_end(run):
     assert result.status is RunStatus.OK
     assert len(result.log) <= 1000
     assert result.log.endswith("the end\n")
+
+
+def test_endless_run_is_ended_softly_with_its_log_and_evidence(run):
+    script = (
+        "units lj\nlattice fcc 0.8442\nregion b block 0 4 0 4 0 4\ncreate_box 1 b\n"
+        "create_atoms 1 box\nmass 1 1.0\nvelocity all create 1.0 1\npair_style lj/cut 2.5\n"
+        "pair_coeff 1 1 1 1\nfix 1 all nve\nthermo 100\nrun 100000000\nprint after\n"
+    )
+    result = run(script, wall_time_s=3.0)
+    assert result.status is RunStatus.TIMEOUT
+    assert result.timings.wall_s < 3.0
+    assert result.failed_command == "run 100000000"
+    [probed] = result.evidence.runs
+    assert probed.finished
+    assert probed.last_step == result.evidence.final.step > 1000
+    assert len(result.thermo[0].rows) > 10
+    assert "New timer settings" not in result.log
+    assert "\nafter" in result.log
