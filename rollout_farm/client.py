@@ -2,13 +2,14 @@
 
     with Farm() as farm:                                  # a worker of our own on a unix socket
         result = farm.run(RunRequest(script=text))
-    farm = Farm(["host1:50051", "host2:50051"])
+    farm = Farm("host1:50051,host2:50051")                # or dns:///name:port, dir:/path
     futures = [farm.submit(request) for request in requests]
 
 Each worker holds as many of our requests as it has slots, and two more; the next request goes to
 the one with the most room. A failed script is a result. Whatever else goes wrong (a worker that
 is killed, hangs or is full) is tried again, elsewhere if there is an elsewhere, after a pause with
 jitter; what fails several times over, or finds no worker for `patience_s`, ends in a `FarmError`.
+A worker that says how long it wants no more (`grpc-retry-pushback-ms`) is left alone for so long.
 """
 
 import functools
@@ -38,11 +39,11 @@ _MAX_ATTEMPTS = 5
 _MAX_REFUSALS = 200  # by full queues: some 15 minutes
 _FIRST_PAUSE_S = 0.1
 _MAX_PAUSE_S = 5.0
-_FINAL_CODES = (
-    grpc.StatusCode.UNIMPLEMENTED,
-    grpc.StatusCode.UNAUTHENTICATED,
-    grpc.StatusCode.PERMISSION_DENIED,
-)
+_MAX_REST_S = 60.0
+_PUSHBACK = "grpc-retry-pushback-ms"
+_DOWN_CODES = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNAUTHENTICATED)
+_REFUSALS = (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAUTHENTICATED)
+_FINAL_CODES = (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.PERMISSION_DENIED)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -158,8 +159,8 @@ class Farm:
                 _fail(job, FarmError(self._fleet.why_down()))
 
     def _give_up(self) -> list[_Job]:
-        """Take out every job if no worker has answered for longer than `patience_s`."""
-        if self._fleet.down_s() <= self._patience_s:
+        """Take out every job if no worker lets us in or has answered for `patience_s`."""
+        if not self._fleet.is_refused and self._fleet.down_s() <= self._patience_s:
             return []
         given_up = [*self._waiting, *(job for _, _, job in self._paused)]
         self._waiting.clear()
@@ -176,6 +177,9 @@ class Farm:
         wakes = [self._paused[0][0] - time.monotonic()] if self._paused else []
         if self._waiting and self._fleet.down_s() > 0:
             wakes.append(self._patience_s - self._fleet.down_s())
+        rested_s = self._fleet.next_rested_s() if self._waiting else None
+        if rested_s is not None:
+            wakes.append(rested_s)
         return max(0.0, min(wakes)) + 0.001 if wakes else None
 
     def _send_waiting(self) -> None:
@@ -210,10 +214,13 @@ class Farm:
 
     def _pause(self, call: grpc.Future, job: _Job, worker: RemoteWorker) -> FarmError | None:
         """Plan another attempt; return the error instead if there were enough."""
-        code = call.code()
-        if code is grpc.StatusCode.UNAVAILABLE:
-            self._fleet.mark_down(worker, explain(call))
-        if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        code, pushback_s = call.code(), _pushback_s(call)
+        if code in _DOWN_CODES:
+            self._fleet.mark_down(worker, call)
+        elif pushback_s:
+            rest_s = min(_MAX_REST_S, pushback_s) * random.uniform(1.0, 1.5)
+            worker.resting_until = time.monotonic() + rest_s
+        if pushback_s is not None or code in _REFUSALS:
             job.num_refusals += 1
         else:
             job.num_failures += 1
@@ -222,7 +229,8 @@ class Farm:
                 f"a script could not be run in {job.num_failures + job.num_refusals} attempts; "
                 f"the last failed at {worker.address}: {explain(call)}"
             )
-        doublings = min(10, job.num_failures + job.num_refusals)
+        # 0: at once, elsewhere
+        doublings = 0 if pushback_s == 0 else min(10, job.num_failures + job.num_refusals)
         pause_s = min(_MAX_PAUSE_S, _FIRST_PAUSE_S * 2**doublings)
         wake = time.monotonic() + pause_s * random.uniform(0.5, 1.5)
         heapq.heappush(self._paused, (wake, next(self._counter), job))
@@ -240,6 +248,14 @@ def _read(call: grpc.Future) -> RunResult | MdxError | None:
     if code is grpc.StatusCode.INVALID_ARGUMENT:
         return UsageError(explain(call))
     return FarmError(explain(call)) if code in _FINAL_CODES else None
+
+
+def _pushback_s(call: grpc.Future) -> float | None:
+    """Return for how long a worker that did not start a script wants to be left alone, or None."""
+    for key, value in call.trailing_metadata() or ():
+        if key == _PUSHBACK and str(value).isdecimal():
+            return int(value) / 1000
+    return None
 
 
 def _fail(job: _Job, error: MdxError) -> None:

@@ -1,5 +1,6 @@
 """One worker as its client sees it: a channel, its size, and what it holds of ours."""
 
+import time
 from collections.abc import Callable
 
 import grpc
@@ -21,12 +22,25 @@ _OPTIONS = (
     ("grpc.keepalive_time_ms", 20_000),  # finds out that a machine is gone
     ("grpc.keepalive_timeout_ms", 10_000),
 )
+_TLS_TROUBLE = (  # what gRPC says when it cannot connect, and what that means
+    ("CERTIFICATE_VERIFY_FAILED", "its certificate is none that --farm-tls-ca vouches for"),
+    ("Hostname Verification", "its certificate is for another host name than this"),
+    ("WRONG_VERSION_NUMBER", "it does not speak TLS: leave --farm-tls-ca and --farm-tls-cert out"),
+    (
+        "Socket closed",
+        "it closes the connection: a worker with TLS needs --farm-tls-ca FILE, one that wants to "
+        "see a certificate also --farm-tls-cert and --farm-tls-key",
+    ),
+)
 _EXTRA_CREDITS = 2  # requests that wait at the worker, so that a slot never idles
+_FIRST_PROBE_PAUSE_S = 0.25
+_MAX_PROBE_PAUSE_S = 2.0
+_REFUSED_PAUSE_S = 30.0  # a token that was wrong will hardly be right soon
 _QUEUE_ALLOWANCE_S = 300.0  # other clients' requests may be before ours
 
 
 class RemoteWorker:
-    """A channel to one worker. `num_outstanding` is kept by the dispatcher, under its lock."""
+    """A channel to one worker. The client keeps the public variables, under its lock."""
 
     def __init__(self, where: Address, access: Access | None = None):
         self.where = where
@@ -34,6 +48,11 @@ class RemoteWorker:
         self.num_outstanding = 0
         self.num_slots = 0
         self.is_up = False
+        self.is_asked = False  # a question how it is has not ended yet
+        self.is_refused = False  # it wants another token
+        self.resting_until = 0.0  # it wants to be left alone until then (monotonic clock)
+        self.probe_at = 0.0  # when to ask next how it is
+        self._probe_pause_s = _FIRST_PROBE_PAUSE_S
         access = access or Access()
         self._metadata = access.metadata
         self._channel = access.open_channel(where.target, _OPTIONS, where.server_name)
@@ -51,16 +70,35 @@ class RemoteWorker:
     @property
     def room(self) -> int:
         """How many more requests this worker may hold now."""
-        return self.num_slots + _EXTRA_CREDITS - self.num_outstanding if self.is_up else 0
+        if not self.is_up or time.monotonic() < self.resting_until:
+            return 0
+        return self.num_slots + _EXTRA_CREDITS - self.num_outstanding
 
-    def status(self, timeout_s: float, *, wait: bool = False) -> farm_pb2.StatusReply:
+    @property
+    def is_busy(self) -> bool:
+        """Whether a call of ours has not ended."""
+        return self.is_asked or self.num_outstanding > 0
+
+    def probe_later(self, *, hurry: bool) -> None:
+        """Plan when to ask how it is: soon, or after a pause that doubles each time."""
+        self._probe_pause_s = min(_MAX_PROBE_PAUSE_S, 2 * self._probe_pause_s)
+        if hurry:
+            self._probe_pause_s = _FIRST_PROBE_PAUSE_S
+        pause_s = _REFUSED_PAUSE_S if self.is_refused else self._probe_pause_s
+        self.probe_at = time.monotonic() + pause_s
+
+    def ask(self, timeout_s: float, on_end: Callable[[grpc.Future], None]) -> None:
+        """Ask the worker how it is; `on_end` is called with the ended call."""
+        call = self._status.future(
+            farm_pb2.StatusRequest(), timeout=timeout_s, metadata=self._metadata
+        )
+        call.add_done_callback(on_end)
+
+    def status(self, timeout_s: float) -> farm_pb2.StatusReply:
         """Ask the worker how it is. Raises FarmError where it does not answer."""
         try:
             return self._status(
-                farm_pb2.StatusRequest(),
-                timeout=timeout_s,
-                metadata=self._metadata,
-                wait_for_ready=wait,
+                farm_pb2.StatusRequest(), timeout=timeout_s, metadata=self._metadata
             )
         except grpc.RpcError as error:
             raise FarmError(f"{self.address}: {explain(error)}") from error
@@ -85,6 +123,11 @@ def explain(error: grpc.RpcError) -> str:
     """Return what went wrong with a call, in one line."""
     code = error.code().name.lower().replace("_", " ")
     details = " ".join((error.details() or "").split())
+    if details.startswith("failed to connect"):
+        for sign, meaning in _TLS_TROUBLE:
+            if sign in details:
+                reason = details.partition("VERIFY_FAILED: ")[2].removesuffix(": OK")
+                return f"{meaning} ({reason})" if reason else meaning
     if "onnect" in details:  # gRPC repeats itself; the last part is the kernel's reason
         details = details.rpartition(": ")[2]
     return f"{details} ({code})" if details else code

@@ -1,7 +1,11 @@
-"""A real farm for all tests of a session, and a short way to run a script on it."""
+"""A real farm for all tests of a session, a short way to run a script on it, served workers."""
 
+import contextlib
 import dataclasses
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 import pytest
 
@@ -31,3 +35,38 @@ def run(farm: Farm) -> Runner:
         )
 
     return run_script
+
+
+@dataclasses.dataclass(frozen=True)
+class Served:
+    """A worker's process and where it listens."""
+
+    process: "subprocess.Popen[str]"
+    address: str
+
+    @property
+    def port(self) -> int:
+        return int(self.address.rpartition(":")[2])
+
+
+@pytest.fixture(scope="session")
+def serve() -> Callable[..., AbstractContextManager[Served]]:
+    """Return what starts `mdx-farm serve` with one slot and these arguments for a block."""
+    return _serve
+
+
+@contextlib.contextmanager
+def _serve(*arguments: str, listen: str = "127.0.0.1:0") -> Iterator[Served]:
+    command = [sys.executable, "-m", "rollout_farm.cli", "serve", "num_slots=1"]
+    process = subprocess.Popen(
+        [*command, "--listen", listen, *arguments], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout
+    try:
+        line = process.stdout.readline()
+        assert line.startswith("serving on "), line
+        yield Served(process, line.split()[2].rstrip(":"))
+    finally:
+        process.terminate()
+        process.wait(30)
+        process.stdout.close()

@@ -1,18 +1,23 @@
 """The client: many scripts, workers that die, workers that never were."""
 
+import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterator
-from concurrent.futures import wait
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
 
+import grpc
 import pytest
 
 from mdx.errors import FarmError, UsageError
-from mdx.lammps.run import RunLimits, RunRequest, RunStatus
+from mdx.lammps.run import RunLimits, RunRequest, RunResult, RunStatus, to_json
+from rollout_farm import wire
 from rollout_farm.client import Farm
 from rollout_farm.config import WorkerConfig
 from rollout_farm.embedded import EmbeddedWorker
+from rollout_farm.proto import farm_pb2
 
 CRYSTAL = """units lj
 lattice fcc 0.8442
@@ -25,7 +30,33 @@ pair_coeff 1 1 1.0 1.0
 fix 1 all nve
 thermo 10
 """
+SCRIPT = RunRequest(script="units lj\n")
 SLOW = "variable i loop 60000\nlabel a\nnext i\njump SELF a\nprint 'done {number}'\n"
+
+
+@dataclass
+class Refuser:
+    """A server of one slot that aborts the first `num_refusals` scripts, then says all is well."""
+
+    code: grpc.StatusCode
+    metadata: tuple[tuple[str, str], ...] = ()
+    num_refusals: int = 1
+    calls: list[float] = field(default_factory=list)  # when each script came
+    address: str = ""
+
+    def run(
+        self, message: farm_pb2.RunScriptRequest, context: grpc.ServicerContext
+    ) -> farm_pb2.RunScriptReply:
+        self.calls.append(time.monotonic())
+        if len(self.calls) <= self.num_refusals:
+            context.set_trailing_metadata(self.metadata)
+            context.abort(self.code, "as the test wants it")
+        return farm_pb2.RunScriptReply(result_json=to_json(RunResult(status=RunStatus.OK)))
+
+    def status(
+        self, message: farm_pb2.StatusRequest, context: grpc.ServicerContext
+    ) -> farm_pb2.StatusReply:
+        return farm_pb2.StatusReply(num_slots=1)
 
 
 def crystal(seed: int, num_steps: int = 10) -> str:
@@ -136,8 +167,85 @@ def test_waiting_request_can_be_cancelled():
         assert futures[0].result().status is RunStatus.OK
 
 
+def test_token_that_is_refused_in_the_middle_fails_all_jobs_without_a_storm():
+    with refusing(grpc.StatusCode.UNAUTHENTICATED, num_refusals=1000) as refuser:
+        with Farm(refuser.address) as farm:
+            futures = [farm.submit(SCRIPT) for _ in range(50)]
+            for future in futures:
+                assert "lets us in" in str(future.exception(10))
+        assert len(refuser.calls) <= 3  # what one worker is given at a time
+
+
+def test_full_worker_is_left_alone_for_as_long_as_it_says():
+    pushback = (("grpc-retry-pushback-ms", "700"),)
+    with refusing(grpc.StatusCode.RESOURCE_EXHAUSTED, metadata=pushback) as refuser:
+        with Farm(refuser.address) as farm:
+            first = farm.submit(SCRIPT)
+            _until(lambda: refuser.calls)
+            time.sleep(0.1)
+            futures = [first, *(farm.submit(SCRIPT) for _ in range(3))]
+            assert [future.result(10).status for future in futures] == [RunStatus.OK] * 4
+        assert refuser.calls[1] - refuser.calls[0] >= 0.7
+
+
+def test_what_a_full_worker_refuses_is_done_elsewhere_meanwhile(workers):
+    pushback = (("grpc-retry-pushback-ms", "30000"),)
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    with refusing(code, metadata=pushback, num_refusals=1000) as refuser:
+        with Farm([refuser.address, workers[0].ready.address]) as farm:
+            futures = [farm.submit(RunRequest(script=f"# {n}\n")) for n in range(20)]
+            assert [future.result(10).status for future in futures] == [RunStatus.OK] * 20
+        assert 1 <= len(refuser.calls) <= 3  # what one worker is given at a time
+
+
+def test_script_that_was_never_started_counts_no_failure():
+    # more refusals than failures are forgiven, by a worker that says it did not start the script
+    with refusing(
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        metadata=(("grpc-retry-pushback-ms", "0"),),
+        num_refusals=6,
+    ) as refuser:
+        with Farm(refuser.address) as farm:
+            assert farm.run(SCRIPT).status is RunStatus.OK
+        assert len(refuser.calls) == 7
+
+
 def _wait_busy(farm: Farm) -> None:
     """Wait until every worker runs a script."""
     deadline = time.monotonic() + 10
     while not all(worker.status(5.0).num_busy for worker in farm.fleet.workers):
         assert time.monotonic() < deadline, "no script was started"
+
+
+def _until(condition: Callable[[], object], timeout_s: float = 10.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def refusing(code: grpc.StatusCode, **settings: object) -> Iterator[Refuser]:
+    """Serve a `Refuser`."""
+    refuser = Refuser(code, **settings)
+    server = grpc.server(ThreadPoolExecutor(4))
+    methods = {
+        "Run": _method(refuser.run, farm_pb2.RunScriptRequest),
+        "Status": _method(refuser.status, farm_pb2.StatusRequest),
+    }
+    handler = grpc.method_handlers_generic_handler(wire.SERVICE, methods)
+    server.add_generic_rpc_handlers((handler,))
+    refuser.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    try:
+        yield refuser
+    finally:
+        server.stop(0).wait()
+
+
+def _method(function: Callable[..., object], kind: type) -> grpc.RpcMethodHandler:
+    return grpc.unary_unary_rpc_method_handler(
+        function,
+        request_deserializer=kind.FromString,
+        response_serializer=lambda reply: reply.SerializeToString(),
+    )
