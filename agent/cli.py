@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mdx.cli import CommandGroup
+from rollout_farm.options import FarmPlace, farm_options
 
 if TYPE_CHECKING:
     from agent.generators import Generator
@@ -30,7 +31,6 @@ def main() -> None:
     "--api-key", envvar="MDX_AGENT_API_KEY", help="For --endpoint.  [env: MDX_AGENT_API_KEY]"
 )
 @click.option("--task", "task_file", help="JSON of a task with checks, in place of REQUEST.")
-@click.option("--farm", "farm_address", help="host:port; without it a worker is started here.")
 @click.option("--max-attempts", default=4, show_default=True, type=click.IntRange(1))
 @click.option(
     "--candidates",
@@ -45,37 +45,40 @@ def main() -> None:
     "--wall-time", "wall_time_s", default=60.0, show_default=True, help="Limit of one run, seconds."
 )
 @click.option("--seed", default=0, show_default=True)
+@farm_options
 def solve(
     request: str | None,
     model: str | None,
     endpoint: str | None,
     api_key: str | None,
     task_file: str | None,
-    farm_address: str | None,
     max_attempts: int,
     candidates: int,
     run_dir: str,
     temperature: float,
     wall_time_s: float,
     seed: int,
+    farm: FarmPlace,
 ) -> int:
     """Turn REQUEST into a simulation that ran, and write it to --run-dir."""
     from agent.session import solve as solve_request
 
     if model is None:
         raise click.UsageError("--model is needed: a Hugging Face directory or an endpoint's model")
-    outcome = solve_request(
-        _read_request(request, task_file),
-        model=_endpoint(endpoint, model, api_key, temperature) if endpoint else model,
-        run_dir=run_dir,
-        farm=farm_address,
-        max_attempts=max_attempts,
-        num_candidates=candidates,
-        temperature=temperature,
-        wall_time_s=wall_time_s,
-        seed=seed,
-        on_attempt=_print_attempt,
-    )
+    task = _read_request(request, task_file)
+    with farm.connect() as opened:
+        outcome = solve_request(
+            task,
+            model=_endpoint(endpoint, model, api_key, temperature) if endpoint else model,
+            run_dir=run_dir,
+            farm=opened,
+            max_attempts=max_attempts,
+            num_candidates=candidates,
+            temperature=temperature,
+            wall_time_s=wall_time_s,
+            seed=seed,
+            on_attempt=_print_attempt,
+        )
     _print_outcome(outcome)
     return 0 if outcome.solved else 1
 

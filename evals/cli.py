@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mdx.cli import CommandGroup
+from rollout_farm.options import FarmPlace, farm_options
 
 if TYPE_CHECKING:
     from mdx.tasks.task import Task
@@ -44,8 +45,8 @@ def main() -> None:
 )
 @click.option("--seed", default=0, show_default=True)
 @click.option("--max-new-tokens", default=256, show_default=True)
-@click.option("--farm", "farm_address", help="host:port; without it a worker is started here.")
 @click.option("--out", "out_dir", required=True, help="Folder for the report.")
+@farm_options
 def codegen(
     model_dir: str,
     data_dir: str,
@@ -55,14 +56,13 @@ def codegen(
     temperature: float,
     seed: int,
     max_new_tokens: int,
-    farm_address: str | None,
     out_dir: str,
+    farm: FarmPlace,
 ) -> None:
     """Let a model write scripts for held-out tasks, run them all, write a report."""
     from evals.codegen import check_model_dir, evaluate_codegen
     from evals.report import CodegenConfig, render_markdown
     from mdx.model.compilation_cache import enable_compilation_cache
-    from rollout_farm.client import Farm
 
     enable_compilation_cache()
 
@@ -74,9 +74,10 @@ def codegen(
     )
     check_model_dir(model_dir)
     tasks = select_tasks(data_dir, split, num_tasks)
-    addresses = (farm_address,) if farm_address else ()
-    with Farm(addresses) as farm, progress_bar(len(tasks) * num_samples) as on_done:
-        report = evaluate_codegen(model_dir, tasks, farm, config, out_dir=out_dir, on_done=on_done)
+    with farm.connect() as opened, progress_bar(len(tasks) * num_samples) as on_done:
+        report = evaluate_codegen(
+            model_dir, tasks, opened, config, out_dir=out_dir, on_done=on_done
+        )
     click.echo(render_markdown(report))
     click.echo(f"report: {out_dir}")
 

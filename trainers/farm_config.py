@@ -4,14 +4,17 @@ from dataclasses import dataclass, field
 
 from mdx.lammps.run import RunLimits
 from rollout_farm.client import Farm
+from rollout_farm.config import ClientSecurity
 
 
 @dataclass(frozen=True, kw_only=True)
 class FarmConfig:
     """Where scripts run, and the limits of one run."""
 
-    addresses: list[str] = field(default_factory=list)  # none: a worker of our own
+    addresses: list[str] = field(default_factory=list)  # rollout_farm.addresses; none: our own
+    security: ClientSecurity = field(default_factory=ClientSecurity)  # what the workers want
     num_slots: int | None = None  # of our own worker; None: one a core
+    connect_timeout_s: float = 3.0  # how long to wait at the start for the first worker
     patience_s: float = 60.0  # how long to wait for a worker while none answers
     cpu_time_s: float = 2.0  # what a run may cost; unlike wall time it is the same on a busy host
     wall_time_s: float = 30.0
@@ -20,7 +23,13 @@ class FarmConfig:
 
     def connect(self) -> Farm:
         """Return the farm, a context manager. Raises FarmError where no worker answers."""
-        return Farm(self.addresses, num_slots=self.num_slots, patience_s=self.patience_s)
+        return Farm(
+            self.addresses,
+            security=self.security,
+            num_slots=self.num_slots,
+            connect_timeout_s=self.connect_timeout_s,
+            patience_s=self.patience_s,
+        )
 
     @property
     def limits(self) -> RunLimits:
