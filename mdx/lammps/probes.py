@@ -28,9 +28,12 @@ from dataclasses import replace
 from mdx.lammps.run import ActiveFix, ProbedRun, Series
 from mdx.lammps.script import Command, Script, Word, split_words
 
-# Divides the usual step counts, so that samples are evenly spaced. A sample makes its step tally
-# energy and virial, which doubles the cost of a Lennard-Jones step.
+# A sample makes its step tally energy and virial, which doubles the cost of a Lennard-Jones step:
+# one step in ten is sampled, and at most 50 (fewer steps than 100 give 10 samples). These divide
+# the usual step counts, so that samples are evenly spaced.
 NUM_SAMPLES = 50
+_MIN_SAMPLES = 10
+_SAMPLE_EVERY = 10
 _MAX_SERIES = 256
 _MAX_RUNS = 32
 _COLUMNS = (
@@ -54,7 +57,7 @@ _RECORD = (
 _BEFORE_RUN = (
     "variable {t}n equal {count}",
     "variable {t}z equal $({last}:%.0f)",
-    "variable {t}e equal $(ternary(v_{t}z>step,ceil((v_{t}z-step+1)/{rows}),1):%.0f)",
+    "variable {t}e equal $(ternary(v_{t}z>step,{interval},1):%.0f)",
     *_RECORD,
     "compute {t}t all temp",
     "compute {t}p all pressure {t}t",
@@ -70,6 +73,10 @@ _BEFORE_RUN = (
     "fix {t}s all ave/time $(v_{t}e:%.0f) 1 $(v_{t}e:%.0f) {columns} append {t} format ' %.12g'",
     "fix {t}l all ave/time 1 1 $(ternary(v_{t}z>0,v_{t}z,1):%.0f) {columns} c_{t}f append {t}"
     " format ' %.12g'",
+)
+_INTERVAL = (
+    "ternary(v_{t}z-step<{few},ceil((v_{t}z-step+1)/{few_rows}),"
+    "ternary(v_{t}z-step<{many},{every},ceil((v_{t}z-step+1)/{rows})))"
 )
 _SAMPLED = "c_{t}t c_{t}u c_{t}k c_{t}p v_{t}v v_{t}a v_{t}x v_{t}y v_{t}w"
 _END = "print 'end $(step:%.0f) $(count(all):%.0f)' append {t} screen no"
@@ -173,8 +180,15 @@ def _blocks(words: tuple[Word, ...], tag: str) -> tuple[str, str] | None:
 
 def _block(templates: tuple[str, ...], tag: str, **values: str) -> str:
     columns = _SAMPLED.format(t=tag)
-    rows = str(NUM_SAMPLES + 1)
-    commands = [t.format(t=tag, columns=columns, rows=rows, **values) for t in templates]
+    interval = _INTERVAL.format(
+        t=tag,
+        few=_MIN_SAMPLES * _SAMPLE_EVERY,
+        few_rows=_MIN_SAMPLES + 1,
+        many=NUM_SAMPLES * _SAMPLE_EVERY,
+        every=_SAMPLE_EVERY,
+        rows=NUM_SAMPLES + 1,
+    )
+    commands = [t.format(t=tag, columns=columns, interval=interval, **values) for t in templates]
     return f"{_GUARD} " + " ".join(f'"{command}"' for command in commands)
 
 
