@@ -24,7 +24,7 @@ from typing import Protocol
 
 from mdx.errors import FarmError, UsageError
 
-_FORMS = "host:port, [ipv6]:port, unix:/path, dns:///name:port or dir:/path"
+_FORMS = "host:port, [ipv6]:port or unix:/path, and for a client also dns:///name:port or dir:/path"
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
 _MAX_PORT = 65535
 _MAX_FILE_BYTES = 1024  # of a file that holds one address
@@ -270,7 +270,7 @@ def _spell(source: Source) -> str:
 
 
 def _malformed(text: str) -> UsageError:
-    return UsageError(f"the address of a worker must be {_FORMS}, not {text!r}")
+    return UsageError(f"{text!r} is no address: it must be {_FORMS}")
 
 
 def _read_line(path: Path) -> str:

@@ -34,7 +34,7 @@ _TLS_TROUBLE = (  # what gRPC says when it cannot connect, and what that means
 )
 _EXTRA_CREDITS = 2  # requests that wait at the worker, so that a slot never idles
 _FIRST_PROBE_PAUSE_S = 0.25
-_MAX_PROBE_PAUSE_S = 2.0
+_MAX_PROBE_PAUSE_S = 4.0
 _REFUSED_PAUSE_S = 30.0  # a token that was wrong will hardly be right soon
 _QUEUE_ALLOWANCE_S = 300.0  # other clients' requests may be before ours
 
