@@ -15,7 +15,7 @@ import msgspec
 from mdx.lammps import postmortem
 from mdx.lammps.library import Lammps, LammpsError
 from rollout_farm import libc
-from rollout_farm.messages import SCRIPT_NAME, ChildRecord, Order, write_all
+from rollout_farm.messages import IMAGE_NAME, SCRIPT_NAME, ChildRecord, Order, write_all
 from rollout_farm.sandbox import Confinement, confine
 
 _OUT_OF_MEMORY_TEXTS = ("Failed to allocate", "Failed to reallocate", "bad_alloc")
@@ -50,13 +50,19 @@ def _run(lammps: Lammps, order: Order) -> ChildRecord:
     except LammpsError as failure:
         error = str(failure)
     libc.flush_streams()
+    end_of_log = os.lseek(_LOG, 0, os.SEEK_CUR)
     timed_out = time.monotonic() - started >= soft_limit_s >= _SHORTEST_SOFT_LIMIT_S
     final, note = None, None
     try:
-        final = postmortem.final_state(lammps, None if error or timed_out else order.potential)
+        if order.image_pixels:
+            _draw(lammps, order.image_pixels)
+        if order.want_final_state:
+            potential = None if error or timed_out else order.potential
+            final = postmortem.final_state(lammps, potential)
     except (LammpsError, OSError, ValueError) as failure:
         note = f"{type(failure).__name__}: {failure}"
     libc.flush_streams()
+    os.ftruncate(_LOG, end_of_log)  # what LAMMPS said since is not the script's
     return ChildRecord(
         error=error,
         out_of_memory=error is not None and any(t in error for t in _OUT_OF_MEMORY_TEXTS),
@@ -64,6 +70,14 @@ def _run(lammps: Lammps, order: Order) -> ChildRecord:
         final=final,
         note=note,
     )
+
+
+def _draw(lammps: Lammps, pixels: int) -> None:
+    """Write a picture of the system as it is now. Raises LammpsError where that cannot be."""
+    if lammps.extract_setting("box_exist") != 1:
+        raise LammpsError("there is no simulation box to draw")
+    size = f"size {pixels} {pixels}"
+    lammps.command(f"write_dump all image {IMAGE_NAME} type type {size} modify backcolor white")
 
 
 def _end_runs_after(lammps: Lammps, seconds: int) -> None:

@@ -9,12 +9,12 @@ mdx-farm bench
 
 import asyncio
 import dataclasses
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from rich.console import Console
 
 from mdx.cli import CommandGroup
 from mdx.config import dump_config, load_config
@@ -25,19 +25,6 @@ from rollout_farm.options import FarmPlace, farm_options, security_options
 
 if TYPE_CHECKING:
     from rollout_farm.proto.farm_pb2 import StatusReply
-
-_BENCH_SCRIPT = """units lj
-lattice fcc 0.8442
-region box block 0 4 0 4 0 4
-create_box 1 box
-create_atoms 1 box
-mass 1 1.0
-velocity all create 1.44 {seed}
-pair_style lj/cut 2.5
-pair_coeff 1 1 1.0 1.0
-fix 1 all nve
-run 100
-"""
 
 
 @click.group(cls=CommandGroup)
@@ -186,25 +173,18 @@ def selftest() -> None:
 
 
 @main.command()
-@click.option("--num-scripts", default=100, show_default=True, type=click.IntRange(1))
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 @farm_options
-def bench(num_scripts: int, farm: FarmPlace) -> None:
-    """Run many different small scripts (256 atoms, 100 steps) and say how many a second."""
-    with farm.connect() as opened:
-        started = time.monotonic()
-        futures = [
-            opened.submit(RunRequest(script=_BENCH_SCRIPT.format(seed=seed)))
-            for seed in range(1, num_scripts + 1)
-        ]
-        results = [future.result() for future in futures]
-        seconds = time.monotonic() - started
-        num_slots = opened.num_slots
-    failed = sum(result.status is not RunStatus.OK for result in results)
-    cpu_ms = 1000 * sum(result.timings.cpu_s for result in results) / num_scripts
-    click.echo(
-        f"{num_scripts / seconds:.1f} scripts/s on {num_slots} slots; "
-        f"{cpu_ms:.1f} ms CPU a script in its own process; {failed} failed"
-    )
+def bench(as_json: bool, farm: FarmPlace) -> None:
+    """Compare the farm with plain `lmp` and with LAMMPS in one process: CPU and scripts a second.
+
+    About a minute; leave the machine alone meanwhile.
+    """
+    from rollout_farm import bench as speed
+
+    with farm.connect() as opened, Console(stderr=True).status("starting") as progress:
+        report = speed.measure(opened, progress.update)
+    click.echo(speed.to_json(report) if as_json else speed.table(report))
 
 
 def _slots_and_layers(num_slots: int, layers: Sequence[str]) -> str:

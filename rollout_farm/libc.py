@@ -22,6 +22,11 @@ MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
 MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 32, 4096, 16384, 1 << 18
 MNT_DETACH = 2
 
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
+_MADV_HUGEPAGE = 14
+_HUGE_PAGE = 2 << 20
+_SMALL_PAGES = 160 << 10  # for the parent's own passing needs, which would break up a huge page
+
 _CAPABILITY_VERSION_3 = 0x20080522
 _LINE_BUFFERED = 1  # _IOLBF of glibc and musl
 
@@ -85,6 +90,35 @@ def fork() -> int:
     Only for a process with one thread and no use for those hooks.
     """
     return _checked(_holding_the_interpreter().fork(), "fork")
+
+
+def reserve_huge_pages(num_bytes: int) -> None:
+    """Have malloc serve what is allocated from here on out of fresh pages of 2 MiB.
+
+    Nothing is touched yet. Children that fill a few megabytes then take a handful of page faults
+    in place of a thousand, a microsecond and a half each. glibc only; elsewhere nothing happens.
+    """
+    c = library()
+    if not hasattr(c, "mallopt"):
+        return
+    for option, value in (
+        (_M_MMAP_THRESHOLD, num_bytes),
+        (_M_TRIM_THRESHOLD, 4 * num_bytes),
+        (_M_TOP_PAD, num_bytes),
+    ):
+        c.mallopt(option, ctypes.c_int(value))
+    c.malloc.restype, c.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+    c.free.argtypes = [ctypes.c_void_p]
+    block = c.malloc(num_bytes - _HUGE_PAGE)
+    to_boundary = -block % _HUGE_PAGE
+    c.free(block)
+    if to_boundary > _SMALL_PAGES:
+        c.malloc(to_boundary - _SMALL_PAGES)  # for ever: it fills the gap
+    c.madvise(
+        ctypes.c_void_p(block + to_boundary),
+        ctypes.c_size_t(num_bytes - 2 * _HUGE_PAGE),
+        _MADV_HUGEPAGE,
+    )
 
 
 def line_buffer_stdout() -> None:

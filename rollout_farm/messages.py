@@ -22,6 +22,7 @@ from mdx.tasks.task import Potential
 
 T = TypeVar("T")
 SCRIPT_NAME = "in.lammps"
+IMAGE_NAME = "final.jpg"
 MAX_RECORD_BYTES = 4 << 20
 MAX_OUTPUT_BYTES = 1 << 20  # of one file
 MAX_OUTPUTS_BYTES = 4 << 20  # of all files of a run
@@ -62,6 +63,7 @@ class Order:
     tag: str = ""
     potential: Potential | None = None
     image_pixels: int = 0
+    want_final_state: bool = True
     cancel: bool = False
 
 

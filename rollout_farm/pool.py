@@ -1,45 +1,56 @@
-"""The slots of a worker: who is idle, who is lost, and one more try for a lost slot's job.
+"""The slots of a worker: who is idle, who waits, who is lost, and one more try for its job.
 
-Lives in the worker's event loop. Slots block in threads of their own; nothing here forks.
+Lives in the worker's event loop, which waits for all slots at once; only starting and ending a
+slot, and scoring, happen in threads. Nothing here forks.
 """
 
 import asyncio
 import contextlib
 import dataclasses
-import threading
+import heapq
+import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from mdx.errors import FarmError
 from mdx.lammps.run import RunRequest, RunResult
 from mdx.rewards import score
+from rollout_farm import canary
 from rollout_farm.config import WorkerConfig
 from rollout_farm.messages import Hello
 from rollout_farm.outcome import to_result, wanted_outputs
-from rollout_farm.slot import Slot, SlotLostError
+from rollout_farm.slot import Finished, Run, Slot, SlotLostError, time_to_give_up_s
 
 T = TypeVar("T")
+Watcher = Callable[[Run], None]
 _NUM_TRIES = 2
 _RESPAWN_PAUSE_S = 1.0
 
 
 class Pool:
-    """A fixed number of slots, each replaced when it is lost or worn."""
+    """A fixed number of slots, each replaced when it is lost, wrong or worn."""
 
     def __init__(self, config: WorkerConfig):
         self.config = config
-        self.num_busy = self.num_waiting = self.num_runs = self.num_lost = 0
+        self.num_busy = self.num_runs = self.num_lost = 0
         self.hello = Hello()
-        self._idle: asyncio.Queue[Slot] = asyncio.Queue()
+        self._idle: list[Slot] = []
+        self._waiting: list[tuple[int, int, asyncio.Future[Slot]]] = []  # heap
+        self._arrivals = itertools.count()
         self._slots: set[Slot] = set()
-        self._replacing: set[asyncio.Task[None]] = set()
+        self._repairs: set[asyncio.Task[None]] = set()
         # one thread for each slot, and one for each that starts in place of a lost one
         self._threads = ThreadPoolExecutor(2 * config.slots, thread_name_prefix="slot")
 
+    @property
+    def num_waiting(self) -> int:
+        """How many requests wait for a slot."""
+        return sum(not turn.done() for _, _, turn in self._waiting)
+
     async def start(self) -> None:
-        """Start all slots. Raises FarmError where one cannot be made safe."""
+        """Start all slots. Raises FarmError where one cannot be made safe or gets sums wrong."""
         started = await asyncio.gather(
             *(self._in_thread(self._new_slot) for _ in range(self.config.slots)),
             return_exceptions=True,
@@ -50,78 +61,113 @@ class Pool:
                 await self.close()
                 raise slot
             self.hello = slot.hello
-            self._idle.put_nowait(slot)
+            self._offer(slot)
 
     async def close(self) -> None:
         """End every slot with whatever runs in it."""
-        for task in self._replacing:
+        for task in self._repairs:
             task.cancel()
         await asyncio.gather(*(self._in_thread(slot.close) for slot in self._slots))
         self._threads.shutdown(wait=False)
 
-    async def run(self, request: RunRequest) -> RunResult:
+    async def run(self, request: RunRequest, watch: Watcher | None = None) -> RunResult:
         """Run a request on the next idle slot, score it and return what the caller asked for.
 
-        Cancelling this coroutine kills the script. Raises FarmError when slot after slot is lost.
+        `watch` is called with each run that begins. Cancelling this coroutine kills the script.
+        Raises FarmError when slot after slot is lost.
         """
         arrived = time.monotonic()
         for attempt in range(1, _NUM_TRIES + 1):
-            slot = await self._next_idle()
+            slot = await self._next_idle(request.priority)
+            queue_s = time.monotonic() - arrived
             try:
-                return await self._run_on(slot, request, time.monotonic() - arrived)
+                finished = await self._run_on(slot, request, watch)
+                result = to_result(request, finished, queue_s=queue_s, hello=slot.hello)
+                return await self._finish(request, result)
             except SlotLostError as error:
                 self.num_lost += 1
                 if attempt == _NUM_TRIES:
                     raise FarmError(f"the job lost {attempt} slots, last: {error}") from error
         raise AssertionError("unreachable")
 
-    async def _next_idle(self) -> Slot:
-        self.num_waiting += 1
+    async def _next_idle(self, priority: int) -> Slot:
+        if self._idle:
+            return self._idle.pop()
+        turn: asyncio.Future[Slot] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiting, (-priority, next(self._arrivals), turn))
         try:
-            return await self._idle.get()
-        finally:
-            self.num_waiting -= 1
-
-    async def _run_on(self, slot: Slot, request: RunRequest, queue_s: float) -> RunResult:
-        cancelled = threading.Event()
-        work = self._in_thread(self._run_and_score, slot, request, cancelled, queue_s)
-        self.num_busy += 1
-        lost = False
-        try:
-            return await asyncio.shield(work)
-        except SlotLostError:
-            lost = True
-            raise
+            return await turn
         except asyncio.CancelledError:
-            cancelled.set()
-            slot.cancel()
-            [ended] = await asyncio.gather(work, return_exceptions=True)
-            lost = isinstance(ended, SlotLostError)
+            if turn.done() and not turn.cancelled():
+                self._offer(turn.result())
             raise
+
+    def _offer(self, slot: Slot) -> None:
+        """Give an idle slot to whoever has waited longest among the most urgent."""
+        while self._waiting:
+            _, _, turn = heapq.heappop(self._waiting)
+            if not turn.done():
+                turn.set_result(slot)
+                return
+        self._idle.append(slot)
+
+    async def _run_on(self, slot: Slot, request: RunRequest, watch: Watcher | None) -> Finished:
+        self.num_busy += 1
+        lost = True
+        try:
+            run = slot.begin(request)
+            if watch:
+                watch(run)
+            try:
+                await _readable(slot, time_to_give_up_s(request))
+            except asyncio.CancelledError:
+                slot.cancel(run)
+                await _readable(slot, time_to_give_up_s(request))
+                slot.end(run)
+                lost = False
+                raise
+            finished = slot.end(run)
+            lost = False
+            return finished
         finally:
             self.num_busy -= 1
             self._give_back(slot, lost)
 
-    def _in_thread(self, function: Callable[..., T], *arguments: object) -> "asyncio.Future[T]":
-        return asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
-
-    def _run_and_score(
-        self, slot: Slot, request: RunRequest, cancelled: threading.Event, queue_s: float
-    ) -> RunResult:
-        finished = slot.run(request, cancelled)
-        result = to_result(request, finished, queue_s=queue_s, hello=slot.hello)
-        reward = score(request.task, request.script, result) if request.task else None
+    async def _finish(self, request: RunRequest, result: RunResult) -> RunResult:
+        """Add the reward, leave out the outputs that nobody asked for."""
+        reward = None
+        if request.task:  # in a thread: whatever a stranger's script left is read there
+            reward = await self._in_thread(score, request.task, request.script, result)
         outputs = wanted_outputs(result.outputs, request.want_outputs)
         return dataclasses.replace(result, reward=reward, outputs=outputs)
 
+    def _in_thread(self, function: Callable[..., T], *arguments: object) -> "asyncio.Future[T]":
+        return asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+
     def _give_back(self, slot: Slot, lost: bool) -> None:
         self.num_runs += 1
+        every = self.config.canary_every
         if lost or slot.num_jobs >= self.config.recycle_every:
-            task = asyncio.get_running_loop().create_task(self._replace(slot))
-            self._replacing.add(task)
-            task.add_done_callback(self._replacing.discard)
+            self._repair(self._replace(slot))
+        elif every and slot.num_jobs % every == 0:
+            self._repair(self._check(slot))
         else:
-            self._idle.put_nowait(slot)
+            self._offer(slot)
+
+    def _repair(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._repairs.add(task)
+        task.add_done_callback(self._repairs.discard)
+
+    async def _check(self, slot: Slot) -> None:
+        """Offer a slot again if it still gets a known script right."""
+        try:
+            await self._in_thread(canary.check, slot)
+        except FarmError:
+            self.num_lost += 1
+            await self._replace(slot)
+        else:
+            self._offer(slot)
 
     async def _replace(self, slot: Slot) -> None:
         """Put a new slot in the place of `slot`, however long that takes."""
@@ -131,11 +177,35 @@ class Pool:
             with contextlib.suppress(FarmError, OSError):
                 new = await self._in_thread(self._new_slot)
                 self._slots.add(new)
-                self._idle.put_nowait(new)
+                self._offer(new)
                 return
             await asyncio.sleep(_RESPAWN_PAUSE_S)
 
     def _new_slot(self) -> Slot:
-        return Slot(
+        slot = Slot(
             without=self.config.without_layers, allow_unsandboxed=self.config.allow_unsandboxed
         )
+        try:
+            canary.check(slot)
+        except BaseException:
+            slot.close()
+            raise
+        return slot
+
+
+async def _readable(slot: Slot, timeout_s: float) -> None:
+    """Wait until the slot has something to say, or `timeout_s` are over."""
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(slot.fileno(), _wake, ready)
+    timer = loop.call_later(timeout_s, _wake, ready)
+    try:
+        await ready
+    finally:
+        timer.cancel()
+        loop.remove_reader(slot.fileno())
+
+
+def _wake(ready: "asyncio.Future[None]") -> None:
+    if not ready.done():
+        ready.set_result(None)

@@ -1,8 +1,12 @@
 """One slot of a worker: a zygote process and the way to give it jobs.
 
-A slot is used by one thread at a time. It never forks the worker: the zygote is started by
-`subprocess`, which on Linux is vfork and exec. A zygote that dies, hangs or says something
-unexpected raises `SlotLostError`; the slot is then closed and replaced, and its job runs elsewhere.
+    run = slot.begin(request)          # and wait until the slot's descriptor can be read
+    finished = slot.end(run)
+
+A slot runs one script at a time and blocks nobody meanwhile. It never forks the worker: the zygote
+is started by `subprocess`, which on Linux is vfork and exec. A zygote that dies, hangs or says
+something unexpected raises `SlotLostError`; the slot is then closed and replaced, and its job runs
+elsewhere.
 """
 
 import contextlib
@@ -13,8 +17,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,10 +67,6 @@ class SlotLostError(Exception):
     """The zygote is gone or not to be trusted any more; no script is to blame."""
 
 
-class RunCancelledError(Exception):
-    """The caller gave up before the job began."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Finished:
     """A child's end with what it left: its record (None: it wrote none or too much) and log."""
@@ -79,20 +78,42 @@ class Finished:
     leftovers: Leftovers
 
 
-class LiveLog:
-    """The log of a script while it runs."""
+class Run:
+    """A script that was given to a slot: its memory files, and its log while it runs."""
 
-    def __init__(self, descriptor: int, tag: str):
-        self._descriptor = descriptor
-        self._tag = tag
+    def __init__(self, number: int, request: RunRequest):
+        self.number = number
+        self.tag = f"mdx{secrets.token_hex(6)}"
         self._position = 0
+        self._given = memory_file("files", _encode_files(request, self.tag))
+        self._log, self._record = memory_file("log"), memory_file("record")
+
+    @property
+    def descriptors(self) -> tuple[int, int, int]:
+        """What goes to the zygote: the files given, the log and the child's record."""
+        return self._given, self._log, self._record
 
     def read_lines(self) -> str:
-        """Return the whole lines that came since the last call, MDX's own left out."""
-        chunk = os.pread(self._descriptor, _MAX_LOG_BYTES, self._position)
-        lines, newline, _ = chunk.rpartition(b"\n")
-        self._position += len(lines) + len(newline)
-        return probes.strip_probes((lines + newline).decode(errors="replace"), self._tag)
+        """Return the log's whole lines that came since the last call, MDX's own left out."""
+        chunk = os.pread(self._log, _MAX_LOG_BYTES, self._position)
+        lines = chunk[: chunk.rfind(b"\n") + 1]
+        self._position += len(lines)
+        return probes.strip_probes(lines.decode(errors="replace"), self.tag)
+
+    def finish(self, report: Report, leftovers: Leftovers) -> Finished:
+        """Return everything that the run came to."""
+        record = read_tail(self._record, MAX_RECORD_BYTES + 1)
+        return Finished(
+            report=report,
+            tag=self.tag,
+            record=record if 0 < len(record) <= MAX_RECORD_BYTES else None,
+            log=read_tail(self._log, _MAX_LOG_BYTES),
+            leftovers=leftovers,
+        )
+
+    def close(self) -> None:
+        """Free the memory files."""
+        close_all(self.descriptors)
 
 
 class Slot:
@@ -101,7 +122,6 @@ class Slot:
     def __init__(self, *, without: Sequence[str] = (), allow_unsandboxed: bool = False):
         self._folder = tempfile.mkdtemp(prefix="mdx-slot-")
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._sending = threading.Lock()
         self._number = 0
         with theirs:
             self._process = _start(theirs, self._folder, tuple(without))
@@ -121,67 +141,55 @@ class Slot:
         """How many jobs this slot was given."""
         return self._number
 
-    def run(
-        self,
-        request: RunRequest,
-        cancelled: threading.Event,
-        on_start: Callable[[LiveLog], None] = lambda log: None,
-    ) -> Finished:
-        """Run one request to its end. Raises SlotLostError; RunCancelledError before it began.
+    def begin(self, request: RunRequest) -> "Run":
+        """Order a script to be run and return it. Raises SlotLostError.
 
-        `on_start` is called with the log of the script that begins; it is valid until `run` ends.
+        The slot's `fileno` becomes readable when the script has ended; call `end` then.
         """
-        tag = f"mdx{secrets.token_hex(6)}"
-        given = memory_file("files", _encode_files(request, tag))
-        log, record = memory_file("log"), memory_file("record")
+        self._number += 1
+        run = Run(self._number, request)
+        order = Order(
+            number=run.number,
+            limits=request.limits,
+            tag=run.tag,
+            potential=request.potential,
+            image_pixels=request.image_pixels,
+            want_final_state=request.is_probed,
+        )
         try:
-            self._order(request, tag, (given, log, record), cancelled)
-            on_start(LiveLog(log, tag))
-            report, leftovers = self._wait(request.limits.wall_time_s + _GRACE_S)
-            return _finished(report, tag, log, record, leftovers)
-        except (OSError, EOFError, msgspec.DecodeError) as error:
+            send(self._channel, order, run.descriptors)
+        except OSError as error:
+            run.close()
+            raise SlotLostError(f"zygote {self.pid}: {error}") from error
+        return run
+
+    def end(self, run: "Run", timeout_s: float | None = 0.0) -> Finished:
+        """Take what an ended script left behind. Raises SlotLostError where nothing comes."""
+        self._channel.settimeout(timeout_s)
+        try:
+            report, descriptors = receive(self._channel, Report)
+            try:
+                [leftovers] = [read_tail(number, _MAX_LEFTOVER_BYTES) for number in descriptors]
+            finally:
+                close_all(descriptors)
+            return run.finish(report, msgspec.msgpack.decode(leftovers, type=Leftovers))
+        except (OSError, EOFError, ValueError) as error:
             raise SlotLostError(f"zygote {self.pid}: {type(error).__name__}: {error}") from error
         finally:
-            close_all((given, log, record))
+            run.close()
 
-    def _order(
-        self,
-        request: RunRequest,
-        tag: str,
-        attached: Sequence[int],
-        cancelled: threading.Event,
-    ) -> None:
-        with self._sending:
-            if cancelled.is_set():
-                raise RunCancelledError
-            self._number += 1
-            order = Order(
-                number=self._number,
-                limits=request.limits,
-                tag=tag,
-                potential=request.potential,
-                image_pixels=request.image_pixels,
-            )
-            send(self._channel, order, attached)
+    def run(self, request: RunRequest) -> Finished:
+        """Run one script and wait for its end. Raises SlotLostError."""
+        return self.end(self.begin(request), time_to_give_up_s(request))
 
-    def _wait(self, timeout_s: float) -> tuple[Report, Leftovers]:
-        self._channel.settimeout(timeout_s)
-        report, descriptors = receive(self._channel, Report)
-        try:
-            [leftovers] = [read_tail(descriptor, _MAX_LEFTOVER_BYTES) for descriptor in descriptors]
-            return report, msgspec.msgpack.decode(leftovers, type=Leftovers)
-        except ValueError as error:
-            raise SlotLostError(f"a report came with {len(descriptors)} descriptors") from error
-        finally:
-            close_all(descriptors)
+    def cancel(self, run: "Run") -> None:
+        """Have a script killed; the slot becomes readable soon after."""
+        with contextlib.suppress(OSError):
+            send(self._channel, Order(number=run.number, cancel=True))
 
-    def cancel(self) -> None:
-        """Stop the job that runs, if one does; its `run` returns soon after. Thread-safe.
-
-        Set the event given to `run` first: the job may be about to begin.
-        """
-        with contextlib.suppress(OSError), self._sending:
-            send(self._channel, Order(number=self._number, cancel=True))
+    def fileno(self) -> int:
+        """Return the descriptor to wait for."""
+        return self._channel.fileno()
 
     def close(self) -> None:
         """End the zygote with whatever runs in it and remove its folder."""
@@ -232,19 +240,15 @@ def _import_path() -> str:
     return ":".join(folders)
 
 
+def time_to_give_up_s(request: RunRequest) -> float:
+    """Return after how many seconds a zygote that says nothing is given up."""
+    return request.limits.wall_time_s + _GRACE_S
+
+
 def _encode_files(request: RunRequest, tag: str) -> bytes:
     """Return the files that the child finds, with probes in the script and what it includes."""
+    if not request.is_probed:
+        return msgspec.msgpack.encode({**request.files, SCRIPT_NAME: request.script.encode()})
     files = probes.instrument_files(request.files, request.script, tag)
     files[SCRIPT_NAME] = probes.instrument(request.script, tag).encode()
     return msgspec.msgpack.encode(files)
-
-
-def _finished(report: Report, tag: str, log: int, record: int, leftovers: Leftovers) -> Finished:
-    content = read_tail(record, MAX_RECORD_BYTES + 1)
-    return Finished(
-        report=report,
-        tag=tag,
-        record=content if 0 < len(content) <= MAX_RECORD_BYTES else None,
-        log=read_tail(log, _MAX_LOG_BYTES),
-        leftovers=leftovers,
-    )

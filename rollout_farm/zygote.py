@@ -42,6 +42,7 @@ from rollout_farm.messages import (
 ARGUMENTS = ("-log", "none", "-echo", "screen", "-nocite")
 _MAX_DESCRIPTORS = 1024
 _ROOM_FOR_MPI = 96 << 20
+_FRESH_HEAP = 16 << 20  # more than small systems need; bigger ones no longer notice page faults
 _WATCH_EVERY_S = 0.2  # only where /job is no mount of its own that bounds itself
 
 
@@ -63,6 +64,7 @@ class Zygote:
 def main() -> None:
     """Start up, say hello and serve until the worker is gone."""
     settings = msgspec.json.decode(sys.argv[1], type=ZygoteSettings)
+    os.umask(0o022)  # the worker's own may hide the potentials from the children
     channel = socket.socket(fileno=settings.channel)
     channel.set_inheritable(False)
     try:
@@ -75,6 +77,7 @@ def main() -> None:
     gc.collect()
     gc.freeze()
     gc.disable()
+    libc.reserve_huge_pages(_FRESH_HEAP)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         serve(zygote)
 
@@ -85,7 +88,7 @@ def start(channel: socket.socket, settings: ZygoteSettings) -> tuple[Zygote, Hel
     owner = namespaces.NOBODY if os.geteuid() == 0 else None
     potentials, jobs, job = potentials_dir(), settings.scratch, f"{settings.scratch}/now"
     load_library()
-    own_bytes = _address_space() + _ROOM_FOR_MPI
+    own_bytes = _address_space() + _ROOM_FOR_MPI + 2 * _FRESH_HEAP
     if "namespaces" not in missing and (reason := namespaces.why_not(potentials)):
         missing["namespaces"] = reason
     own_root = "namespaces" not in missing

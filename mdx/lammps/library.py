@@ -11,6 +11,7 @@ every child. Nothing here forks, sandboxes or limits; that is the farm's work. A
 good for one script (after `jump SELF nolabel` every later one fails), so fork before each.
 """
 
+import array
 import contextlib
 import ctypes
 import functools
@@ -158,6 +159,12 @@ def initialise_mpi() -> None:
     _unlink_shared_memory()
 
 
+def _copy(address: int, kind: str, count: int) -> Sequence:
+    """Return a copy of `count` C numbers of a kind that `array` knows."""
+    content = ctypes.string_at(address, count * array.array(kind).itemsize)
+    return memoryview(content).cast(kind)  # type: ignore[call-overload]
+
+
 def _unlink_shared_memory() -> None:
     """Unlink MPI's megabyte in /dev/shm, mapped by now: a killed process would leave it there."""
     with contextlib.suppress(OSError):  # a sandbox has no /proc
@@ -238,10 +245,16 @@ class Lammps:
 
     def create_atoms(self, types: Sequence[int], x: Sequence[float]) -> int:
         """Create atoms of these types at these positions (flat); return how many exist now."""
-        count = len(types)
-        types_array, x_array = (ctypes.c_int * count)(*types), (ctypes.c_double * len(x))(*x)
+        types_array, x_array = array.array("i", types), array.array("d", x)
         self._library.lammps_create_atoms(
-            self._handle, count, None, types_array, x_array, None, None, 1
+            self._handle,
+            len(types),
+            None,
+            types_array.buffer_info()[0],
+            x_array.buffer_info()[0],
+            None,
+            None,
+            1,
         )
         self._raise_error()
         return self.num_atoms()
@@ -276,8 +289,7 @@ class Lammps:
     def atom_ints(self, name: str) -> Sequence[int]:
         """Return one integer for each local atom, e.g. `type`."""
         pointer = self._library.lammps_extract_atom(self._handle, name.encode())
-        count = self.extract_setting("nlocal")
-        return ctypes.cast(pointer, ctypes.POINTER(ctypes.c_int))[:count] if pointer else []
+        return _copy(pointer, "i", self.extract_setting("nlocal")) if pointer else []
 
     def atom_vectors(self, name: str) -> Sequence[float]:
         """Return three numbers for each local atom, flat, e.g. `f` or `x`."""
@@ -285,8 +297,8 @@ class Lammps:
         count = self.extract_setting("nlocal")
         if not pointer or not count:
             return []
-        rows = ctypes.cast(pointer, ctypes.POINTER(ctypes.POINTER(ctypes.c_double)))
-        return rows[0][: 3 * count]  # LAMMPS stores a [n][3] array in one block
+        first_row = ctypes.c_size_t.from_address(pointer).value
+        return _copy(first_row, "d", 3 * count)  # LAMMPS stores a [n][3] array in one block
 
     def _global_number(self, name: str, kind: "type[ctypes._SimpleCData[_N]]") -> _N:
         pointer = self._library.lammps_extract_global(self._handle, name.encode())

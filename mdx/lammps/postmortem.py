@@ -55,7 +55,7 @@ def final_state(lammps: LammpsLibrary, potential: Potential | None) -> FinalStat
         masses=lammps.masses(),
         type_counts=tuple(types[t + 1] for t in range(configuration.num_types)),
         group_counts=_group_counts(lammps),
-        finite=all(map(math.isfinite, configuration.positions)),
+        finite=math.isfinite(sum(configuration.positions)),
     )
     if potential is None or not configuration.types or not state.finite:
         return state
@@ -95,7 +95,7 @@ def _with_requested_potential(
     except LammpsError:
         return state
     forces = lammps.atom_vectors("f")
-    finite = math.isfinite(energy) and all(map(math.isfinite, forces))
+    finite = math.isfinite(energy) and math.isfinite(sum(map(abs, forces)))
     if not finite:
         return replace(state, finite=False)
     triples = zip(forces[0::3], forces[1::3], forces[2::3], strict=True)

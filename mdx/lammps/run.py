@@ -55,7 +55,14 @@ class RunRequest:
     limits: RunLimits = RunLimits()
     task: Task | None = None
     want_outputs: tuple[str, ...] = ()  # glob patterns of the files to send back
-    image_pixels: int = 0  # width of `final.ppm`, a picture of the final state; 0: none
+    image_pixels: int = 0  # width of a picture of the final state, `final.jpg`; 0: none
+    want_evidence: bool = True  # a task's request has it in any case
+    priority: int = 0  # the higher is run first; people's requests go before a training's
+
+    @property
+    def is_probed(self) -> bool:
+        """Whether runs are probed and the final state is read."""
+        return self.want_evidence or self.task is not None
 
     @property
     def potential(self) -> Potential | None:

@@ -66,7 +66,7 @@ def test_child_killed_from_outside_is_no_result():
     try:
         killer = threading.Timer(0.3, lambda: os.kill(_leaf(slot.pid), signal.SIGKILL))
         killer.start()
-        finished = slot.run(RunRequest(script=ENDLESS), threading.Event())
+        finished = slot.run(RunRequest(script=ENDLESS))
         from rollout_farm.outcome import to_result
 
         with pytest.raises(SlotLostError, match="killed from outside"):
