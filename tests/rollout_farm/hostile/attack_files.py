@@ -67,6 +67,10 @@ READS: dict[str, Attack] = {
     "potentials by a way around": attack(
         f"{BOX}pair_style eam\npair_coeff * * $(1)/../@UP@/outside/secret\n", ERROR
     ),
+    "potentials moved by putenv": attack(
+        f"shell putenv LAMMPS_POTENTIALS=@OUTSIDE@\n{BOX}pair_style eam\npair_coeff * * secret\n",
+        ERROR,
+    ),
     "addresses by printf": attack(
         f"{GAS}thermo_modify format float %lx\nrun 1\n", OK, ERROR, CRASHED, absent=("7ffc", "7fff")
     ),

@@ -76,6 +76,17 @@ PIPES: dict[str, Attack] = {
     ),
 }
 
+_PATH = "shell putenv PATH=/bin:/usr/bin:/usr/local/bin\n"
+PIPES |= {
+    f"{name}, with the way to gzip put back": attack(_PATH + script, DENIED, ERROR)
+    for name, script in {
+        "write a gz dump": f'{GAS}dump 1 all atom 1 "x{_TICKS}.gz"\nrun 1\n',
+        "read gz data": f'print x file a.gz\nread_data "a{_TICKS}.gz"\n',
+        "log to gz": f'log "l{_TICKS}.gz"\nprint x\n',
+        "write a bz2 restart": f'{GAS}run 0\nwrite_restart "w{_TICKS}.bz2"\n',
+    }.items()
+}
+
 NETWORK: dict[str, Attack] = {
     "imd listens": attack(f"{GAS}fix 2 all imd 9999 nowait on\nrun 1\n", DENIED),
     "ipi connects over TCP": attack(f"{REAL}fix 2 all ipi 127.0.0.1 @PORT@\nrun 1\n", DENIED),
