@@ -3,9 +3,10 @@
     mdx-farm bench                              (rollout_farm.cli)
     python -m rollout_farm.bench KIND COUNT     one process that runs scripts one after the other
 
-Four scripts, each many times with another seed so that no cache helps. Three ways to run them, as
-many at a time as the farm has slots: `lmp` started for each, the farm with every layer on, and in
-one process that clears LAMMPS in between, which is the limit and no way to run strangers' scripts.
+Four scripts, each many times with another seed so that no cache helps. Four ways to run them, as
+many at a time as the farm has slots: `lmp` started for each; the farm as rewards need it, with
+probes; the farm without evidence, every layer of the sandbox on all the same (`bare`); and in one
+process that clears LAMMPS in between, the limit and no way to run strangers' scripts.
 The ways take turns, round after round; figures are medians over rounds. CPU time is that of all
 processes of a way: of the farm its worker, zygotes and children, not the client.
 """
@@ -49,9 +50,9 @@ SCRIPTS = {
 _COUNTS = {  # scripts a round and slot: about a second each
     "lmp": {"trivial": 8, "failing": 8, "lj": 8, "eam": 6},
     "farm": {"trivial": 150, "failing": 120, "lj": 40, "eam": 12},
+    "bare": {"trivial": 150, "failing": 120, "lj": 40, "eam": 12},
     "in_process": {"trivial": 500, "failing": 50, "lj": 60, "eam": 12},
 }
-_NUM_ROUNDS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,12 +69,18 @@ class Comparison:
 
     lmp: Speed
     farm: Speed
+    bare: Speed
     in_process: Speed
 
     @property
     def overhead_ms(self) -> float:
-        """CPU of the farm over pure LAMMPS."""
-        return self.farm.cpu_ms - self.in_process.cpu_ms
+        """CPU of the farm, evidence left out, over pure LAMMPS."""
+        return self.bare.cpu_ms - self.in_process.cpu_ms
+
+    @property
+    def evidence_ms(self) -> float:
+        """CPU that probes and the reading of the final state take on top."""
+        return self.farm.cpu_ms - self.bare.cpu_ms
 
     @property
     def times_lmp(self) -> float:
@@ -96,15 +103,17 @@ class Report:
     client_cpu_ms: float = 0.0  # of the process that sends the scripts, a trivial script
 
 
-def measure(farm: Farm, say: Callable[[str], None]) -> Report:
+def measure(
+    farm: Farm, kinds: Sequence[str], num_rounds: int, say: Callable[[str], None]
+) -> Report:
     """Run everything; `say` is called with a line about what runs now."""
     samples: dict[tuple[str, str], list[Speed]] = {}
     client_s, num_sent = 0.0, 0
-    ways = {"lmp": _lmp, "farm": _farm, "in_process": _in_process}
-    for round_number in range(_NUM_ROUNDS):
-        for kind in SCRIPTS:
+    ways = {"lmp": _lmp, "farm": _farm, "bare": _bare, "in_process": _in_process}
+    for round_number in range(num_rounds):
+        for kind in kinds:
             for way, run in ways.items():
-                say(f"round {round_number + 1} of {_NUM_ROUNDS}: {kind}, {way}")
+                say(f"round {round_number + 1} of {num_rounds}: {kind}, {way}")
                 count = _COUNTS[way][kind] * farm.num_slots
                 started = time.process_time()
                 speed = run(farm, kind, count, round_number)
@@ -116,28 +125,29 @@ def measure(farm: Farm, say: Callable[[str], None]) -> Report:
         num_slots=farm.num_slots,
         layers=tuple(status.sandbox),
         kinds={
-            kind: Comparison(**{way: _median(samples[kind, way]) for way in ways})
-            for kind in SCRIPTS
+            kind: Comparison(**{way: _median(samples[kind, way]) for way in ways}) for kind in kinds
         },
-        client_cpu_ms=1000 * client_s / num_sent,
+        client_cpu_ms=1000 * client_s / max(1, num_sent),
     )
 
 
 def table(report: Report) -> str:
     """Return the report as people read it."""
+    columns = "".join(f"{name:>8}" for name in ("lmp", "farm", "bare", "limit"))
     lines = [
         f"{report.num_slots} slots, layers: {' '.join(report.layers)}; "
         f"client {report.client_cpu_ms:.1f} ms CPU a script",
-        f"{'':9}{'CPU ms a script':^33}{'scripts/s':^33}",
-        f"{'':9}" + f"{'lmp':>11}{'farm':>11}{'limit':>11}" * 2 + "   overhead  x lmp  of limit",
+        f"{'':8}{'CPU ms a script':^32}{'scripts/s':^32}{'overhead':>10}{'evidence':>10}",
+        f"{'':8}{columns}{columns}{'ms CPU':>10}{'ms CPU':>10}{'x lmp':>7}{'of limit':>10}",
     ]
     for kind, row in report.kinds.items():
-        speeds = (row.lmp, row.farm, row.in_process)
+        speeds = (row.lmp, row.farm, row.bare, row.in_process)
         lines.append(
-            f"{kind:9}"
-            + "".join(f"{speed.cpu_ms:11.2f}" for speed in speeds)
-            + "".join(f"{speed.scripts_per_s:11.1f}" for speed in speeds)
-            + f"{row.overhead_ms:8.2f} ms{row.times_lmp:7.1f}{row.share_of_limit:9.0%}"
+            f"{kind:8}"
+            + "".join(f"{speed.cpu_ms:8.2f}" for speed in speeds)
+            + "".join(f"{speed.scripts_per_s:8.1f}" for speed in speeds)
+            + f"{row.overhead_ms:10.2f}{row.evidence_ms:10.2f}"
+            + f"{row.times_lmp:7.1f}{row.share_of_limit:10.0%}"
         )
     return "\n".join(lines)
 
@@ -146,7 +156,7 @@ def to_json(report: Report) -> str:
     """Return the report with its ratios as JSON."""
     content = msgspec.to_builtins(report)
     for kind, row in report.kinds.items():
-        for name in ("overhead_ms", "times_lmp", "share_of_limit"):
+        for name in ("overhead_ms", "evidence_ms", "times_lmp", "share_of_limit"):
             content["kinds"][kind][name] = getattr(row, name)
     return msgspec.json.encode(content).decode()
 
@@ -159,13 +169,21 @@ def _median(speeds: Sequence[Speed]) -> Speed:
 
 
 def _farm(farm: Farm, kind: str, count: int, round_number: int) -> Speed:
+    return _on_farm(farm, kind, count, round_number, want_evidence=True)
+
+
+def _bare(farm: Farm, kind: str, count: int, round_number: int) -> Speed:
+    return _on_farm(farm, kind, count, round_number, want_evidence=False)
+
+
+def _on_farm(farm: Farm, kind: str, count: int, round_number: int, *, want_evidence: bool) -> Speed:
     embedded = farm.fleet.embedded
     nonce = f"# {os.urandom(8).hex()}\n"  # no cached result of an earlier benchmark
     before = _tree_cpu_s(embedded.pid) if embedded else 0.0
     started = time.monotonic()
+    scripts = [_script(kind, round_number * count + index) + nonce for index in range(count)]
     futures = [
-        farm.submit(RunRequest(script=_script(kind, round_number * count + index) + nonce))
-        for index in range(count)
+        farm.submit(RunRequest(script=script, want_evidence=want_evidence)) for script in scripts
     ]
     statuses = {future.result().status for future in futures}
     wall_s = time.monotonic() - started

@@ -14,8 +14,9 @@ import msgspec
 
 from mdx.lammps import postmortem
 from mdx.lammps.library import Lammps, LammpsError
+from mdx.lammps.run import IMAGE_NAME
 from rollout_farm import libc
-from rollout_farm.messages import IMAGE_NAME, SCRIPT_NAME, ChildRecord, Order, write_all
+from rollout_farm.messages import SCRIPT_NAME, ChildRecord, Order, write_all
 from rollout_farm.sandbox import Confinement, confine
 
 _OUT_OF_MEMORY_TEXTS = ("Failed to allocate", "Failed to reallocate", "bad_alloc")

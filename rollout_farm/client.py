@@ -12,6 +12,7 @@ jitter; what fails several times over, or finds no worker for `patience_s`, ends
 A worker that says how long it wants no more (`grpc-retry-pushback-ms`) is left alone for so long.
 """
 
+import contextlib
 import functools
 import heapq
 import itertools
@@ -19,7 +20,7 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Self
@@ -127,6 +128,22 @@ class Farm:
     def run(self, request: RunRequest) -> RunResult:
         """Run one script and wait for its result. Raises FarmError."""
         return self.submit(request).result()
+
+    def watch(self, request: RunRequest, show: Callable[[str], None]) -> RunResult:
+        """Run one script and `show` its log, line by line, while it runs.
+
+        Where the worker fails the script is run again elsewhere and its log shown at the end.
+        Raises FarmError, and UsageError for a request that no worker could run.
+        """
+        wire.check_request(request)
+        with self._changed:
+            worker = self._fleet.with_most_room(None)
+        if worker is not None:
+            with contextlib.suppress(grpc.RpcError):
+                return worker.watch(request, show)
+        result = self.run(request)
+        show(result.log)
+        return result
 
     def close(self) -> None:
         """Stop: what has not ended fails with FarmError, and a worker of our own ends."""

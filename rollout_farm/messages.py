@@ -22,7 +22,6 @@ from mdx.tasks.task import Potential
 
 T = TypeVar("T")
 SCRIPT_NAME = "in.lammps"
-IMAGE_NAME = "final.jpg"
 MAX_RECORD_BYTES = 4 << 20
 MAX_OUTPUT_BYTES = 1 << 20  # of one file
 MAX_OUTPUTS_BYTES = 4 << 20  # of all files of a run

@@ -22,8 +22,10 @@ from mdx.lammps.run import (
     RunStatus,
     Timings,
 )
+from mdx.lammps.script import Script
 from rollout_farm.messages import ChildRecord, Hello
 from rollout_farm.sandbox import required_missing
+from rollout_farm.screening import refuse
 from rollout_farm.slot import Finished, SlotLostError
 
 _DENIED = (
@@ -62,6 +64,20 @@ def to_result(
         outputs=finished.leftovers.outputs,
         evidence=evidence,
         timings=Timings(queue_s=queue_s, wall_s=report.wall_s, cpu_s=report.cpu_s),
+        sandbox=sandbox_stamp(hello),
+        lammps_version=hello.lammps_version,
+    )
+
+
+def refused(request: RunRequest, hello: Hello) -> RunResult | None:
+    """Return the result of a request that is not run: its script says what will be denied."""
+    found = refuse(Script.parse(request.script))
+    if found is None:
+        return None
+    return RunResult(
+        status=RunStatus.SCREENED,
+        error=found[1],
+        failed_command=found[0],
         sandbox=sandbox_stamp(hello),
         lammps_version=hello.lammps_version,
     )

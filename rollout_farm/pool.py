@@ -20,13 +20,14 @@ from mdx.rewards import score
 from rollout_farm import canary
 from rollout_farm.config import WorkerConfig
 from rollout_farm.messages import Hello
-from rollout_farm.outcome import to_result, wanted_outputs
+from rollout_farm.outcome import refused, to_result, wanted_outputs
 from rollout_farm.slot import Finished, Run, Slot, SlotLostError, time_to_give_up_s
 
 T = TypeVar("T")
 Watcher = Callable[[Run], None]
 _NUM_TRIES = 2
 _RESPAWN_PAUSE_S = 1.0
+_SMOOTHING = 0.05
 
 
 class Pool:
@@ -34,7 +35,8 @@ class Pool:
 
     def __init__(self, config: WorkerConfig):
         self.config = config
-        self.num_busy = self.num_runs = self.num_lost = 0
+        self.num_busy = self.num_waiting = self.num_runs = self.num_lost = 0
+        self.run_s = 0.0  # how long a script runs, a moving mean
         self.hello = Hello()
         self._idle: list[Slot] = []
         self._waiting: list[tuple[int, int, asyncio.Future[Slot]]] = []  # heap
@@ -45,9 +47,9 @@ class Pool:
         self._threads = ThreadPoolExecutor(2 * config.slots, thread_name_prefix="slot")
 
     @property
-    def num_waiting(self) -> int:
-        """How many requests wait for a slot."""
-        return sum(not turn.done() for _, _, turn in self._waiting)
+    def expected_wait_s(self) -> float:
+        """How long a request that came now would wait, roughly."""
+        return self.run_s * (self.num_waiting + 1) / self.config.slots
 
     async def start(self) -> None:
         """Start all slots. Raises FarmError where one cannot be made safe or gets sums wrong."""
@@ -76,6 +78,8 @@ class Pool:
         `watch` is called with each run that begins. Cancelling this coroutine kills the script.
         Raises FarmError when slot after slot is lost.
         """
+        if refusal := refused(request, self.hello):
+            return await self._finish(request, refusal)
         arrived = time.monotonic()
         for attempt in range(1, _NUM_TRIES + 1):
             slot = await self._next_idle(request.priority)
@@ -95,12 +99,15 @@ class Pool:
             return self._idle.pop()
         turn: asyncio.Future[Slot] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiting, (-priority, next(self._arrivals), turn))
+        self.num_waiting += 1
         try:
             return await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
                 self._offer(turn.result())
             raise
+        finally:
+            self.num_waiting -= 1
 
     def _offer(self, slot: Slot) -> None:
         """Give an idle slot to whoever has waited longest among the most urgent."""
@@ -123,11 +130,13 @@ class Pool:
             except asyncio.CancelledError:
                 slot.cancel(run)
                 await _readable(slot, time_to_give_up_s(request))
-                slot.end(run)
-                lost = False
+                with contextlib.suppress(SlotLostError):  # nobody is there to run it for again
+                    slot.end(run)
+                    lost = False
                 raise
             finished = slot.end(run)
             lost = False
+            self.run_s += _SMOOTHING * (finished.report.wall_s - self.run_s)
             return finished
         finally:
             self.num_busy -= 1

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import grpc
 
 from mdx.errors import FarmError
-from mdx.lammps.run import RunRequest
+from mdx.lammps.run import RunRequest, RunResult
 from rollout_farm import wire
 from rollout_farm.addresses import Address
 from rollout_farm.proto import farm_pb2
@@ -61,6 +61,11 @@ class RemoteWorker:
             request_serializer=farm_pb2.RunScriptRequest.SerializeToString,
             response_deserializer=farm_pb2.RunScriptReply.FromString,
         )
+        self._watch = self._channel.unary_stream(
+            wire.WATCH_METHOD,
+            request_serializer=farm_pb2.RunScriptRequest.SerializeToString,
+            response_deserializer=farm_pb2.Progress.FromString,
+        )
         self._status = self._channel.unary_unary(
             wire.STATUS_METHOD,
             request_serializer=farm_pb2.StatusRequest.SerializeToString,
@@ -105,18 +110,41 @@ class RemoteWorker:
 
     def start(self, request: RunRequest, on_end: Callable[[grpc.Future], None]) -> grpc.Future:
         """Send a request; `on_end` is called with the ended call, in a thread of gRPC's."""
-        # generous: it ends calls to a worker that hangs, never a script within its limits
-        waiting_s = (1 + _EXTRA_CREDITS) * request.limits.wall_time_s
-        timeout_s = waiting_s + _QUEUE_ALLOWANCE_S
         call = self._run.future(
-            wire.pack_request(request), timeout=timeout_s, metadata=self._metadata
+            wire.pack_request(request), timeout=_timeout_s(request), metadata=self._metadata
         )
         call.add_done_callback(on_end)
         return call
 
+    def watch(self, request: RunRequest, show: Callable[[str], None]) -> RunResult:
+        """Run a script and `show` its log while it grows, whole lines at a time.
+
+        Raises grpc.RpcError; no other worker is tried.
+        """
+        call = self._watch(
+            wire.pack_request(request), timeout=_timeout_s(request), metadata=self._metadata
+        )
+        shown = False
+        try:
+            for progress in call:
+                if progress.WhichOneof("what") == "log":
+                    shown = True
+                    show(progress.log)
+        finally:
+            call.cancel()
+        result = wire.unpack_result(progress.reply)
+        if not shown:  # another request had it run
+            show(result.log)
+        return result
+
     def close(self) -> None:
         """Close the channel; calls in flight end as cancelled."""
         self._channel.close()
+
+
+def _timeout_s(request: RunRequest) -> float:
+    """Return a generous limit: it ends calls to a worker that hangs, never a script within its."""
+    return (1 + _EXTRA_CREDITS) * request.limits.wall_time_s + _QUEUE_ALLOWANCE_S
 
 
 def explain(error: grpc.RpcError) -> str:

@@ -84,7 +84,9 @@ class Run:
     def __init__(self, number: int, request: RunRequest):
         self.number = number
         self.tag = f"mdx{secrets.token_hex(6)}"
-        self._position = 0
+        self.is_closed = False
+        self.rest = ""  # lines of the log that nobody had read at the end
+        self._position: int | None = None  # of `read_lines`; None: nobody reads
         self._given = memory_file("files", _encode_files(request, self.tag))
         self._log, self._record = memory_file("log"), memory_file("record")
 
@@ -94,10 +96,14 @@ class Run:
         return self._given, self._log, self._record
 
     def read_lines(self) -> str:
-        """Return the log's whole lines that came since the last call, MDX's own left out."""
-        chunk = os.pread(self._log, _MAX_LOG_BYTES, self._position)
+        """Return the log's whole lines that came since the last call, MDX's own left out.
+
+        Only while the run is open.
+        """
+        position = self._position or 0
+        chunk = os.pread(self._log, _MAX_LOG_BYTES, position)
         lines = chunk[: chunk.rfind(b"\n") + 1]
-        self._position += len(lines)
+        self._position = position + len(lines)
         return probes.strip_probes(lines.decode(errors="replace"), self.tag)
 
     def finish(self, report: Report, leftovers: Leftovers) -> Finished:
@@ -112,8 +118,12 @@ class Run:
         )
 
     def close(self) -> None:
-        """Free the memory files."""
-        close_all(self.descriptors)
+        """Free the memory files; what a reader had not read yet is in `rest`."""
+        if not self.is_closed and self._position is not None:
+            self.rest = self.read_lines()
+        if not self.is_closed:
+            self.is_closed = True
+            close_all(self.descriptors)
 
 
 class Slot:

@@ -1,6 +1,5 @@
 """Between the wire's messages and MDX's dataclasses, and the names of the gRPC methods."""
 
-import math
 from pathlib import PurePosixPath
 
 import grpc
@@ -14,8 +13,11 @@ from rollout_farm.proto import farm_pb2
 
 SERVICE = "mdx.farm.v1.Farm"
 RUN_METHOD = f"/{SERVICE}/Run"
+WATCH_METHOD = f"/{SERVICE}/Watch"
 STATUS_METHOD = f"/{SERVICE}/Status"
 MAX_MESSAGE_BYTES = 64 << 20
+_MAX_PIXELS = 4096
+_MAX_LIMIT = 2**53  # as many seconds or bytes as a double holds, more than any machine has
 _MAX_REQUEST_BYTES = MAX_MESSAGE_BYTES // 4  # leaves room for the encoding of a task's files
 CHANNEL_OPTIONS = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -31,6 +33,9 @@ def pack_request(request: RunRequest) -> farm_pb2.RunScriptRequest:
         limits_json=to_json(request.limits),
         task_json=to_json(request.task) if request.task else b"",
         want_outputs=request.want_outputs,
+        priority=request.priority,
+        image_pixels=request.image_pixels,
+        without_evidence=not request.want_evidence,
     )
 
 
@@ -43,6 +48,9 @@ def unpack_request(message: farm_pb2.RunScriptRequest) -> RunRequest:
             limits=from_json(message.limits_json, RunLimits),
             task=from_json(message.task_json, Task) if message.task_json else None,
             want_outputs=tuple(message.want_outputs),
+            priority=message.priority,
+            image_pixels=message.image_pixels,
+            want_evidence=not message.without_evidence,
         )
     except msgspec.DecodeError as error:
         raise UsageError(f"the request cannot be read (versions differ?): {error}") from error
@@ -51,7 +59,7 @@ def unpack_request(message: farm_pb2.RunScriptRequest) -> RunRequest:
 
 
 def check_request(request: RunRequest) -> None:
-    """Raise UsageError for file names with folders, for too much data and for wrong limits."""
+    """Raise UsageError for names with folders, too much data, wrong limits, too large a picture."""
     for name in request.files:
         if name != PurePosixPath(name).name or name in ("", ".", "..", SCRIPT_NAME):
             raise UsageError(
@@ -65,8 +73,12 @@ def check_request(request: RunRequest) -> None:
             f"not {num_bytes / 2**20:.1f}"
         )
     for name, value in vars(request.limits).items():
-        if not 0 < value < math.inf:
+        if not 0 < value < _MAX_LIMIT:
             raise UsageError(f"the limit {name} must be a positive number, not {value}")
+    if not 0 <= request.image_pixels <= _MAX_PIXELS:
+        raise UsageError(
+            f"a picture may be up to {_MAX_PIXELS} pixels wide, not {request.image_pixels}"
+        )
 
 
 def unpack_result(message: farm_pb2.RunScriptReply) -> RunResult:
@@ -74,7 +86,7 @@ def unpack_result(message: farm_pb2.RunScriptReply) -> RunResult:
     return from_json(message.result_json, RunResult)
 
 
-def handlers(run: object, status: object) -> grpc.GenericRpcHandler:
+def handlers(run: object, watch: object, status: object) -> grpc.GenericRpcHandler:
     """Return the service's methods, for `server.add_generic_rpc_handlers`."""
     return grpc.method_handlers_generic_handler(
         SERVICE,
@@ -83,6 +95,11 @@ def handlers(run: object, status: object) -> grpc.GenericRpcHandler:
                 run,
                 request_deserializer=farm_pb2.RunScriptRequest.FromString,
                 response_serializer=farm_pb2.RunScriptReply.SerializeToString,
+            ),
+            "Watch": grpc.unary_stream_rpc_method_handler(
+                watch,
+                request_deserializer=farm_pb2.RunScriptRequest.FromString,
+                response_serializer=farm_pb2.Progress.SerializeToString,
             ),
             "Status": grpc.unary_unary_rpc_method_handler(
                 status,

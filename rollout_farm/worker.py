@@ -17,22 +17,26 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import grpc
 import grpc.aio
 import msgspec
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
 
 from mdx.errors import FarmError, MdxError, UsageError
+from mdx.lammps.run import RunRequest, RunResult
 from rollout_farm import wire
 from rollout_farm.addresses import reachable_address, registered
-from rollout_farm.cache import ResultCache
+from rollout_farm.cache import ResultCache, machine_digest
 from rollout_farm.config import WorkerConfig
 from rollout_farm.embedded import Ready
-from rollout_farm.pool import Pool
+from rollout_farm.metrics import Metrics
+from rollout_farm.pool import Pool, Watcher
 from rollout_farm.proto import farm_pb2
 from rollout_farm.security import check_exposure, load_guard
+from rollout_farm.slot import Run
 
 _SERVER_OPTIONS = (
     *wire.CHANNEL_OPTIONS,
@@ -43,36 +47,89 @@ _SERVER_OPTIONS = (
     ("grpc.server.max_pending_requests_hard_limit", 1 << 16),
 )
 # says that the script was not started; clients go elsewhere at once and count no failure
-_NOT_STARTED = (("grpc-retry-pushback-ms", "0"),)
+_PUSHBACK = "grpc-retry-pushback-ms"
+_NOT_STARTED = ((_PUSHBACK, "0"),)
+_MAX_PUSHBACK_MS = 10_000
+_LOOK_EVERY_S = 0.2  # into the logs that people watch
 
 
 class Service:
-    """The two methods of the farm's gRPC service."""
+    """The methods of the farm's gRPC service."""
 
-    def __init__(self, config: WorkerConfig, pool: Pool):
+    def __init__(self, config: WorkerConfig, pool: Pool, metrics: Metrics):
         self.draining = False
         self._config = config
         self._pool = pool
-        self._results = ResultCache(pool.run, config.cache.memory_bytes)
+        self._metrics = metrics
+        self.results = ResultCache(
+            self._run_and_count, config.cache, machine_digest(pool.hello.lammps_version)
+        )
 
     async def run(
         self, message: farm_pb2.RunScriptRequest, context: grpc.aio.ServicerContext
     ) -> farm_pb2.RunScriptReply:
         """Run one script (or find its result) and reply with it."""
+        return await self._reply(await self._accept(message, context), context)
+
+    async def watch(
+        self, message: farm_pb2.RunScriptRequest, context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[farm_pb2.Progress]:
+        """Do as `run`, and send the log's lines while the script runs."""
+        request = await self._accept(message, context)
+        runs: list[Run] = []
+        reply = asyncio.create_task(self._reply(request, context, runs.append))
+        try:
+            while not reply.done():
+                await asyncio.wait({reply}, timeout=_LOOK_EVERY_S)
+                lines = "" if not runs or runs[-1].is_closed else runs[-1].read_lines()
+                if lines:
+                    yield farm_pb2.Progress(log=lines)
+            if runs and runs[-1].rest:
+                yield farm_pb2.Progress(log=runs[-1].rest)
+            yield farm_pb2.Progress(reply=reply.result())
+        finally:
+            reply.cancel()
+
+    async def _accept(
+        self, message: farm_pb2.RunScriptRequest, context: grpc.aio.ServicerContext
+    ) -> RunRequest:
+        """Return the request in a message, or end the call where it cannot be taken now."""
         if self.draining:
+            self._metrics.count_refusal("draining")
             await context.abort(
                 grpc.StatusCode.UNAVAILABLE, "this worker is stopping", _NOT_STARTED
             )
         if self._pool.num_waiting >= self._config.max_waiting:
-            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "the queue is full")
+            self._metrics.count_refusal("queue_full")
+            pause_ms = min(_MAX_PUSHBACK_MS, round(1000 * self._pool.expected_wait_s))
+            await context.abort(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                "the queue is full",
+                ((_PUSHBACK, str(pause_ms)),),
+            )
         try:
-            request = wire.unpack_request(message)
-            encoded, from_cache = await self._results.get(request)
+            return wire.unpack_request(message)
         except UsageError as error:
+            self._metrics.count_refusal("invalid")
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        raise AssertionError("unreachable: abort raises")
+
+    async def _reply(
+        self,
+        request: RunRequest,
+        context: grpc.aio.ServicerContext,
+        watcher: Watcher | None = None,
+    ) -> farm_pb2.RunScriptReply:
+        try:
+            encoded, from_cache = await self.results.get(request, watcher)
         except FarmError as error:
             await context.abort(grpc.StatusCode.ABORTED, str(error))
         return farm_pb2.RunScriptReply(result_json=encoded, from_cache=from_cache)
+
+    async def _run_and_count(self, request: RunRequest, watcher: Watcher | None) -> RunResult:
+        result = await self._pool.run(request, watcher)
+        self._metrics.count_run(result)
+        return result
 
     async def status(
         self, message: farm_pb2.StatusRequest, context: grpc.aio.ServicerContext
@@ -84,7 +141,7 @@ class Service:
             num_busy=pool.num_busy,
             num_waiting=pool.num_waiting,
             num_runs=pool.num_runs,
-            num_cache_hits=self._results.num_hits,
+            num_cache_hits=self.results.num_hits,
             num_slots_lost=pool.num_lost,
             sandbox=pool.hello.layers,
             not_held=dict(pool.hello.missing),
@@ -106,12 +163,13 @@ async def serve(
     stopping = _stop_event(until_eof_of)
     pool = Pool(config)
     await pool.start()
-    service = Service(config, pool)
-    server = grpc.aio.server(interceptors=guard.interceptors, options=_SERVER_OPTIONS)
-    server.add_generic_rpc_handlers((wire.handlers(service.run, service.status),))
-    condition = health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(condition, server)
     try:
+        metrics = Metrics()
+        service = Service(config, pool, metrics)
+        if config.metrics_listen:
+            metrics.serve(config.metrics_listen, pool, service.results)
+        server = grpc.aio.server(interceptors=guard.interceptors, options=_SERVER_OPTIONS)
+        condition = _add_services(server, service)
         address = _bind(server, config.listen, guard.credentials)
         await server.start()
         for name in ("", wire.SERVICE):
@@ -124,6 +182,17 @@ async def serve(
         await server.stop(config.drain_s if until_eof_of is None else 0)
     finally:
         await pool.close()
+
+
+def _add_services(server: grpc.aio.Server, service: Service) -> health.aio.HealthServicer:
+    """Add the farm's methods, health and reflection; return the health to be set."""
+    methods = wire.handlers(service.run, service.watch, service.status)
+    server.add_generic_rpc_handlers((methods,))
+    condition = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(condition, server)
+    names = (wire.SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+    reflection.enable_server_reflection(names, server)
+    return condition
 
 
 def _bind(server: grpc.aio.Server, listen: str, credentials: grpc.ServerCredentials | None) -> str:

@@ -95,6 +95,7 @@ _BEFORE_MINIMIZE = (
     "dump_modify {t}d first yes append yes thresh id < 2 format float %.12g",
 )
 _AFTER_MINIMIZE = ("undump {t}d", "uncompute {t}u", _END)
+_TIME_LEFT = "  Walltime left :"  # what a run begins with under `timer timeout`
 _COUNT = re.compile(r"\d+|.*\$.*")
 _FIX = re.compile(r"^Fix\[.*?\]:.*?, *style = (\S+), *group = (\S+)", re.MULTILINE)
 _PAIR = re.compile(r"^Atoms\s*=.*style = (\S+)", re.MULTILINE)
@@ -129,8 +130,10 @@ def instrument_files(files: Mapping[str, bytes], script_text: str, tag: str) -> 
 
 
 def strip_probes(log: str, tag: str) -> str:
-    """Remove the lines that the probes left in a log."""
-    return "\n".join(line for line in log.split("\n") if tag not in line)
+    """Remove the lines that the probes and the time limit left in a log."""
+    return "\n".join(
+        line for line in log.split("\n") if tag not in line and not line.startswith(_TIME_LEFT)
+    )
 
 
 def user_error(message: str, tag: str) -> str:

@@ -21,6 +21,7 @@ from mdx.tasks.task import Potential, Task
 
 T = TypeVar("T")
 Series = tuple[float | None, ...]
+IMAGE_NAME = "final.jpg"
 
 
 class RunStatus(StrEnum):
@@ -55,7 +56,7 @@ class RunRequest:
     limits: RunLimits = RunLimits()
     task: Task | None = None
     want_outputs: tuple[str, ...] = ()  # glob patterns of the files to send back
-    image_pixels: int = 0  # width of a picture of the final state, `final.jpg`; 0: none
+    image_pixels: int = 0  # width of a picture of the final state (IMAGE_NAME); 0: none
     want_evidence: bool = True  # a task's request has it in any case
     priority: int = 0  # the higher is run first; people's requests go before a training's
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1drollout_farm/proto/farm.proto\x12\x0bmdx.farm.v1\"\xc7\x01\n\x10RunScriptRequest\x12\x0e\n\x06script\x18\x01 \x01(\t\x12\x37\n\x05\x66iles\x18\x02 \x03(\x0b\x32(.mdx.farm.v1.RunScriptRequest.FilesEntry\x12\x13\n\x0blimits_json\x18\x03 \x01(\x0c\x12\x11\n\ttask_json\x18\x04 \x01(\x0c\x12\x14\n\x0cwant_outputs\x18\x05 \x03(\t\x1a,\n\nFilesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\"9\n\x0eRunScriptReply\x12\x13\n\x0bresult_json\x18\x01 \x01(\x0c\x12\x12\n\nfrom_cache\x18\x02 \x01(\x08\"\x0f\n\rStatusRequest\"\xad\x02\n\x0bStatusReply\x12\x11\n\tnum_slots\x18\x01 \x01(\x05\x12\x10\n\x08num_busy\x18\x02 \x01(\x05\x12\x13\n\x0bnum_waiting\x18\x03 \x01(\x05\x12\x10\n\x08num_runs\x18\x04 \x01(\x03\x12\x16\n\x0enum_cache_hits\x18\x05 \x01(\x03\x12\x16\n\x0enum_slots_lost\x18\x06 \x01(\x03\x12\x0f\n\x07sandbox\x18\x07 \x03(\t\x12\x37\n\x08not_held\x18\x08 \x03(\x0b\x32%.mdx.farm.v1.StatusReply.NotHeldEntry\x12\x16\n\x0elammps_version\x18\t \x01(\t\x12\x10\n\x08\x64raining\x18\n \x01(\x08\x1a.\n\x0cNotHeldEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x32\x89\x01\n\x04\x46\x61rm\x12\x41\n\x03Run\x12\x1d.mdx.farm.v1.RunScriptRequest\x1a\x1b.mdx.farm.v1.RunScriptReply\x12>\n\x06Status\x12\x1a.mdx.farm.v1.StatusRequest\x1a\x18.mdx.farm.v1.StatusReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1drollout_farm/proto/farm.proto\x12\x0bmdx.farm.v1\"\x89\x02\n\x10RunScriptRequest\x12\x0e\n\x06script\x18\x01 \x01(\t\x12\x37\n\x05\x66iles\x18\x02 \x03(\x0b\x32(.mdx.farm.v1.RunScriptRequest.FilesEntry\x12\x13\n\x0blimits_json\x18\x03 \x01(\x0c\x12\x11\n\ttask_json\x18\x04 \x01(\x0c\x12\x14\n\x0cwant_outputs\x18\x05 \x03(\t\x12\x10\n\x08priority\x18\x06 \x01(\x05\x12\x14\n\x0cimage_pixels\x18\x07 \x01(\x05\x12\x18\n\x10without_evidence\x18\x08 \x01(\x08\x1a,\n\nFilesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\"O\n\x08Progress\x12\r\n\x03log\x18\x01 \x01(\tH\x00\x12,\n\x05reply\x18\x02 \x01(\x0b\x32\x1b.mdx.farm.v1.RunScriptReplyH\x00\x42\x06\n\x04what\"9\n\x0eRunScriptReply\x12\x13\n\x0bresult_json\x18\x01 \x01(\x0c\x12\x12\n\nfrom_cache\x18\x02 \x01(\x08\"\x0f\n\rStatusRequest\"\xad\x02\n\x0bStatusReply\x12\x11\n\tnum_slots\x18\x01 \x01(\x05\x12\x10\n\x08num_busy\x18\x02 \x01(\x05\x12\x13\n\x0bnum_waiting\x18\x03 \x01(\x05\x12\x10\n\x08num_runs\x18\x04 \x01(\x03\x12\x16\n\x0enum_cache_hits\x18\x05 \x01(\x03\x12\x16\n\x0enum_slots_lost\x18\x06 \x01(\x03\x12\x0f\n\x07sandbox\x18\x07 \x03(\t\x12\x37\n\x08not_held\x18\x08 \x03(\x0b\x32%.mdx.farm.v1.StatusReply.NotHeldEntry\x12\x16\n\x0elammps_version\x18\t \x01(\t\x12\x10\n\x08\x64raining\x18\n \x01(\x08\x1a.\n\x0cNotHeldEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x32\xca\x01\n\x04\x46\x61rm\x12\x41\n\x03Run\x12\x1d.mdx.farm.v1.RunScriptRequest\x1a\x1b.mdx.farm.v1.RunScriptReply\x12?\n\x05Watch\x12\x1d.mdx.farm.v1.RunScriptRequest\x1a\x15.mdx.farm.v1.Progress0\x01\x12>\n\x06Status\x12\x1a.mdx.farm.v1.StatusRequest\x1a\x18.mdx.farm.v1.StatusReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,17 +36,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STATUSREPLY_NOTHELDENTRY']._loaded_options = None
   _globals['_STATUSREPLY_NOTHELDENTRY']._serialized_options = b'8\001'
   _globals['_RUNSCRIPTREQUEST']._serialized_start=47
-  _globals['_RUNSCRIPTREQUEST']._serialized_end=246
-  _globals['_RUNSCRIPTREQUEST_FILESENTRY']._serialized_start=202
-  _globals['_RUNSCRIPTREQUEST_FILESENTRY']._serialized_end=246
-  _globals['_RUNSCRIPTREPLY']._serialized_start=248
-  _globals['_RUNSCRIPTREPLY']._serialized_end=305
-  _globals['_STATUSREQUEST']._serialized_start=307
-  _globals['_STATUSREQUEST']._serialized_end=322
-  _globals['_STATUSREPLY']._serialized_start=325
-  _globals['_STATUSREPLY']._serialized_end=626
-  _globals['_STATUSREPLY_NOTHELDENTRY']._serialized_start=580
-  _globals['_STATUSREPLY_NOTHELDENTRY']._serialized_end=626
-  _globals['_FARM']._serialized_start=629
-  _globals['_FARM']._serialized_end=766
+  _globals['_RUNSCRIPTREQUEST']._serialized_end=312
+  _globals['_RUNSCRIPTREQUEST_FILESENTRY']._serialized_start=268
+  _globals['_RUNSCRIPTREQUEST_FILESENTRY']._serialized_end=312
+  _globals['_PROGRESS']._serialized_start=314
+  _globals['_PROGRESS']._serialized_end=393
+  _globals['_RUNSCRIPTREPLY']._serialized_start=395
+  _globals['_RUNSCRIPTREPLY']._serialized_end=452
+  _globals['_STATUSREQUEST']._serialized_start=454
+  _globals['_STATUSREQUEST']._serialized_end=469
+  _globals['_STATUSREPLY']._serialized_start=472
+  _globals['_STATUSREPLY']._serialized_end=773
+  _globals['_STATUSREPLY_NOTHELDENTRY']._serialized_start=727
+  _globals['_STATUSREPLY_NOTHELDENTRY']._serialized_end=773
+  _globals['_FARM']._serialized_start=776
+  _globals['_FARM']._serialized_end=978
 # @@protoc_insertion_point(module_scope)

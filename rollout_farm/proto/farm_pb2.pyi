@@ -2,12 +2,12 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
-from typing import ClassVar as _ClassVar, Optional as _Optional
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class RunScriptRequest(_message.Message):
-    __slots__ = ("script", "files", "limits_json", "task_json", "want_outputs")
+    __slots__ = ("script", "files", "limits_json", "task_json", "want_outputs", "priority", "image_pixels", "without_evidence")
     class FilesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -20,12 +20,26 @@ class RunScriptRequest(_message.Message):
     LIMITS_JSON_FIELD_NUMBER: _ClassVar[int]
     TASK_JSON_FIELD_NUMBER: _ClassVar[int]
     WANT_OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_PIXELS_FIELD_NUMBER: _ClassVar[int]
+    WITHOUT_EVIDENCE_FIELD_NUMBER: _ClassVar[int]
     script: str
     files: _containers.ScalarMap[str, bytes]
     limits_json: bytes
     task_json: bytes
     want_outputs: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, script: _Optional[str] = ..., files: _Optional[_Mapping[str, bytes]] = ..., limits_json: _Optional[bytes] = ..., task_json: _Optional[bytes] = ..., want_outputs: _Optional[_Iterable[str]] = ...) -> None: ...
+    priority: int
+    image_pixels: int
+    without_evidence: bool
+    def __init__(self, script: _Optional[str] = ..., files: _Optional[_Mapping[str, bytes]] = ..., limits_json: _Optional[bytes] = ..., task_json: _Optional[bytes] = ..., want_outputs: _Optional[_Iterable[str]] = ..., priority: _Optional[int] = ..., image_pixels: _Optional[int] = ..., without_evidence: _Optional[bool] = ...) -> None: ...
+
+class Progress(_message.Message):
+    __slots__ = ("log", "reply")
+    LOG_FIELD_NUMBER: _ClassVar[int]
+    REPLY_FIELD_NUMBER: _ClassVar[int]
+    log: str
+    reply: RunScriptReply
+    def __init__(self, log: _Optional[str] = ..., reply: _Optional[_Union[RunScriptReply, _Mapping]] = ...) -> None: ...
 
 class RunScriptReply(_message.Message):
     __slots__ = ("result_json", "from_cache")

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -35,6 +36,14 @@ def run(farm: Farm) -> Runner:
         )
 
     return run_script
+
+
+@pytest.fixture
+def free_port() -> int:
+    """Return a port of loopback on which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @dataclasses.dataclass(frozen=True)

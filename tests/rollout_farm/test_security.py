@@ -252,7 +252,7 @@ def test_commands_take_their_token_from_options_and_environment(token_worker, fo
     wrong = _token(folder / "wrong", "wrong")
     run = ["run", str(script), "--farm", token_worker.address]
     status = ["status", token_worker.address]
-    bench = ["bench", "--num-scripts", "2", "--farm", token_worker.address]
+    bench = ["bench", "--kind", "trivial", "--rounds", "1", "--farm", token_worker.address]
     for command in (run, status, bench):
         by_environment = CliRunner().invoke(main, command, env={"MDX_FARM_TOKEN_FILE": right})
         assert by_environment.exit_code == 0, by_environment.output

@@ -1,6 +1,5 @@
 """A worker: its slots, its cache, its manners when it is told to stop."""
 
-import asyncio
 import os
 import signal
 import socket
@@ -16,9 +15,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from mdx.config import load_config
 from mdx.errors import FarmError
-from mdx.lammps.run import RunRequest, RunResult, RunStatus, from_json
+from mdx.lammps.run import RunRequest, RunStatus
 from rollout_farm import wire
-from rollout_farm.cache import ResultCache, request_key
 from rollout_farm.client import Farm
 from rollout_farm.config import WorkerConfig
 from rollout_farm.embedded import EmbeddedWorker
@@ -174,79 +172,6 @@ def test_port_that_is_taken_is_a_clear_error():
 def test_shipped_configuration_loads():
     config = load_config(WorkerConfig, "configs/farm.yaml")
     assert config == WorkerConfig()
-
-
-def test_cache_keeps_ok_and_error_but_no_end_that_depends_on_the_machine():
-    calls = []
-
-    async def run(request: RunRequest) -> RunResult:
-        calls.append(request.script)
-        return RunResult(status=RunStatus(request.script))
-
-    async def ask_twice() -> None:
-        cache = ResultCache(run, max_bytes=1 << 16)
-        for status in RunStatus:
-            for _ in range(2):
-                encoded, _ = await cache.get(RunRequest(script=status))
-                assert from_json(encoded, RunResult).status is status
-
-    asyncio.run(ask_twice())
-    assert {script for script in calls if calls.count(script) == 1} == {"ok", "error"}
-
-
-def test_cache_is_bounded_and_forgets_the_oldest():
-    calls = []
-
-    async def run(request: RunRequest) -> RunResult:
-        calls.append(request.script)
-        return RunResult(status=RunStatus.OK, log="x" * 1000)
-
-    async def fill() -> None:
-        cache = ResultCache(run, max_bytes=5000)
-        for script in ("a", "b", "c", "d", "e", "e", "a"):
-            await cache.get(RunRequest(script=script))
-
-    asyncio.run(fill())
-    assert calls == ["a", "b", "c", "d", "e", "a"]
-
-
-def test_run_whose_callers_all_went_away_is_cancelled_and_one_that_is_wanted_is_not():
-    ended = []
-
-    async def run(request: RunRequest) -> RunResult:
-        try:
-            await asyncio.sleep(0.2)
-        finally:
-            ended.append(request.script)
-        return RunResult(status=RunStatus.OK)
-
-    async def leave() -> None:
-        cache = ResultCache(run, max_bytes=0)
-        first, second = (asyncio.create_task(cache.get(RunRequest(script="x"))) for _ in range(2))
-        alone = asyncio.create_task(cache.get(RunRequest(script="y")))
-        await asyncio.sleep(0.05)
-        first.cancel()
-        alone.cancel()
-        await asyncio.sleep(0.05)
-        assert ended == ["y"]
-        encoded, joined = await second
-        assert joined
-        assert from_json(encoded, RunResult).status is RunStatus.OK
-
-    asyncio.run(leave())
-
-
-def test_key_covers_everything_that_a_result_depends_on():
-    base = RunRequest(script="a", files={"x": b"1"})
-    others = [
-        RunRequest(script="b", files={"x": b"1"}),
-        RunRequest(script="a", files={"x": b"2"}),
-        RunRequest(script="a", files={"y": b"1"}),
-        RunRequest(script="a", files={"x": b"1"}, want_outputs=("*",)),
-    ]
-    keys = {request_key(request) for request in (base, *others)}
-    assert len(keys) == 5
-    assert request_key(base) == request_key(RunRequest(script="a", files={"x": b"1"}))
 
 
 def _serve(*arguments: str, wait: bool = True) -> subprocess.Popen:
