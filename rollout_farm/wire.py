@@ -4,6 +4,7 @@ from pathlib import PurePosixPath
 
 import grpc
 import msgspec
+from google.protobuf.message import DecodeError
 
 from mdx.errors import UsageError
 from mdx.lammps.run import RunLimits, RunRequest, RunResult, from_json, to_json
@@ -17,7 +18,11 @@ WATCH_METHOD = f"/{SERVICE}/Watch"
 STATUS_METHOD = f"/{SERVICE}/Status"
 MAX_MESSAGE_BYTES = 64 << 20
 _MAX_PIXELS = 4096
-_MAX_LIMIT = 2**53  # as many seconds or bytes as a double holds, more than any machine has
+_MAX_LIMIT = 2**53  # as many bytes as a double holds, more than any machine has
+_MAX_LIMIT_S = 10**6  # poll takes no more than 2**31 ms
+_MAX_NAME_BYTES = 255  # of a file, to the kernel
+_MAX_FILES = 1000  # half of what a job folder holds
+_MAX_POTENTIAL_CHARS = 1 << 13  # it travels to the zygote in one packet
 _MAX_REQUEST_BYTES = MAX_MESSAGE_BYTES // 4  # leaves room for the encoding of a task's files
 CHANNEL_OPTIONS = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -39,9 +44,10 @@ def pack_request(request: RunRequest) -> farm_pb2.RunScriptRequest:
     )
 
 
-def unpack_request(message: farm_pb2.RunScriptRequest) -> RunRequest:
-    """Return the request in a message. Raises UsageError for what no worker could run."""
+def unpack_request(data: bytes) -> RunRequest:
+    """Return the request in a message's bytes. Raises UsageError for what no worker could run."""
     try:
+        message = farm_pb2.RunScriptRequest.FromString(data)
         request = RunRequest(
             script=message.script,
             files=dict(message.files),
@@ -52,33 +58,60 @@ def unpack_request(message: farm_pb2.RunScriptRequest) -> RunRequest:
             image_pixels=message.image_pixels,
             want_evidence=not message.without_evidence,
         )
-    except msgspec.DecodeError as error:
+    except (DecodeError, msgspec.DecodeError, RecursionError) as error:
         raise UsageError(f"the request cannot be read (versions differ?): {error}") from error
     check_request(request)
     return request
 
 
 def check_request(request: RunRequest) -> None:
-    """Raise UsageError for names with folders, too much data, wrong limits, too large a picture."""
+    """Raise UsageError for what no worker could run: names with folders, too much data, limits."""
+    _check_files(request)
+    _check_limits(request.limits)
+    if not 0 <= request.image_pixels <= _MAX_PIXELS:
+        raise UsageError(
+            f"a picture may be up to {_MAX_PIXELS} pixels wide, not {request.image_pixels}"
+        )
+    potential = request.potential
+    if potential and len(potential.style) + sum(map(len, potential.coeffs)) > _MAX_POTENTIAL_CHARS:
+        raise UsageError(
+            f"a task's potential may have {_MAX_POTENTIAL_CHARS} characters: name a file instead"
+        )
+
+
+def _check_files(request: RunRequest) -> None:
+    try:
+        "".join((request.script, *request.files, *request.want_outputs)).encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"a script and names of files must be Unicode text: {error}") from error
     for name in request.files:
         if name != PurePosixPath(name).name or name in ("", ".", "..", SCRIPT_NAME):
             raise UsageError(
                 f"a file given to a script needs a plain name other than {SCRIPT_NAME}, "
-                f"not {name!r}"
+                f"not {name[:50]!r}"
             )
+        if "\0" in name or len(name.encode(errors="replace")) > _MAX_NAME_BYTES:
+            raise UsageError(
+                f"the name of a file may have {_MAX_NAME_BYTES} bytes, none of them zero, "
+                f"not {name[:50]!r} and so on"
+            )
+    if len(request.files) > _MAX_FILES:
+        raise UsageError(f"a script may be given {_MAX_FILES} files, not {len(request.files)}")
     num_bytes = len(request.script) + sum(map(len, request.files.values()))
     if num_bytes > _MAX_REQUEST_BYTES:
         raise UsageError(
             f"a script and its files may have {_MAX_REQUEST_BYTES >> 20} MiB, "
             f"not {num_bytes / 2**20:.1f}"
         )
-    for name, value in vars(request.limits).items():
-        if not 0 < value < _MAX_LIMIT:
-            raise UsageError(f"the limit {name} must be a positive number, not {value}")
-    if not 0 <= request.image_pixels <= _MAX_PIXELS:
-        raise UsageError(
-            f"a picture may be up to {_MAX_PIXELS} pixels wide, not {request.image_pixels}"
-        )
+
+
+def _check_limits(limits: RunLimits) -> None:
+    for name, value in vars(limits).items():
+        largest = _MAX_LIMIT_S if name.endswith("_s") else _MAX_LIMIT
+        if not 0 < value <= largest:
+            raise UsageError(
+                f"the limit {name} must be a positive number up to {largest}, not {value}"
+            )
 
 
 def unpack_result(message: farm_pb2.RunScriptReply) -> RunResult:
@@ -87,23 +120,23 @@ def unpack_result(message: farm_pb2.RunScriptReply) -> RunResult:
 
 
 def handlers(run: object, watch: object, status: object) -> grpc.GenericRpcHandler:
-    """Return the service's methods, for `server.add_generic_rpc_handlers`."""
+    """Return the service's methods, for `server.add_generic_rpc_handlers`.
+
+    They get bytes: what cannot be decoded is for them to refuse (gRPC would answer UNKNOWN).
+    """
     return grpc.method_handlers_generic_handler(
         SERVICE,
         {
             "Run": grpc.unary_unary_rpc_method_handler(
                 run,
-                request_deserializer=farm_pb2.RunScriptRequest.FromString,
                 response_serializer=farm_pb2.RunScriptReply.SerializeToString,
             ),
             "Watch": grpc.unary_stream_rpc_method_handler(
                 watch,
-                request_deserializer=farm_pb2.RunScriptRequest.FromString,
                 response_serializer=farm_pb2.Progress.SerializeToString,
             ),
             "Status": grpc.unary_unary_rpc_method_handler(
                 status,
-                request_deserializer=farm_pb2.StatusRequest.FromString,
                 response_serializer=farm_pb2.StatusReply.SerializeToString,
             ),
         },

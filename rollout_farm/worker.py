@@ -50,6 +50,7 @@ _SERVER_OPTIONS = (
 _PUSHBACK = "grpc-retry-pushback-ms"
 _NOT_STARTED = ((_PUSHBACK, "0"),)
 _MAX_PUSHBACK_MS = 10_000
+_MAX_REASON_CHARS = 1000  # gRPC takes 8 KB of trailers, and it may quote what it refuses
 _LOOK_EVERY_S = 0.2  # into the logs that people watch
 
 
@@ -66,13 +67,13 @@ class Service:
         )
 
     async def run(
-        self, message: farm_pb2.RunScriptRequest, context: grpc.aio.ServicerContext
+        self, message: bytes, context: grpc.aio.ServicerContext
     ) -> farm_pb2.RunScriptReply:
         """Run one script (or find its result) and reply with it."""
         return await self._reply(await self._accept(message, context), context)
 
     async def watch(
-        self, message: farm_pb2.RunScriptRequest, context: grpc.aio.ServicerContext
+        self, message: bytes, context: grpc.aio.ServicerContext
     ) -> AsyncIterator[farm_pb2.Progress]:
         """Do as `run`, and send the log's lines while the script runs."""
         request = await self._accept(message, context)
@@ -90,9 +91,7 @@ class Service:
         finally:
             reply.cancel()
 
-    async def _accept(
-        self, message: farm_pb2.RunScriptRequest, context: grpc.aio.ServicerContext
-    ) -> RunRequest:
+    async def _accept(self, message: bytes, context: grpc.aio.ServicerContext) -> RunRequest:
         """Return the request in a message, or end the call where it cannot be taken now."""
         if self.draining:
             self._metrics.count_refusal("draining")
@@ -111,7 +110,8 @@ class Service:
             return wire.unpack_request(message)
         except UsageError as error:
             self._metrics.count_refusal("invalid")
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            reason = str(error)[:_MAX_REASON_CHARS]
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, reason)
         raise AssertionError("unreachable: abort raises")
 
     async def _reply(
@@ -132,7 +132,7 @@ class Service:
         return result
 
     async def status(
-        self, message: farm_pb2.StatusRequest, context: grpc.aio.ServicerContext
+        self, message: bytes, context: grpc.aio.ServicerContext
     ) -> farm_pb2.StatusReply:
         """Reply with what this worker is and how busy it is."""
         pool = self._pool
