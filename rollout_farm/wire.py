@@ -58,7 +58,7 @@ def unpack_request(data: bytes) -> RunRequest:
             image_pixels=message.image_pixels,
             want_evidence=not message.without_evidence,
         )
-    except (DecodeError, msgspec.DecodeError, RecursionError) as error:
+    except (DecodeError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"the request cannot be read (versions differ?): {error}") from error
     check_request(request)
     return request
