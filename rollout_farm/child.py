@@ -6,7 +6,9 @@ that is how it is found out. Each object that is touched here costs the copy of 
 can be done before the fork or after the end is done there.
 """
 
+import mmap
 import os
+import struct
 import time
 from typing import NoReturn
 
@@ -14,33 +16,91 @@ import msgspec
 
 from mdx.lammps import postmortem
 from mdx.lammps.library import Lammps, LammpsError
-from mdx.lammps.run import IMAGE_NAME
+from mdx.lammps.recorder import Recorder
+from mdx.lammps.run import IMAGE_NAME, Evidence
 from rollout_farm import libc
-from rollout_farm.messages import SCRIPT_NAME, ChildRecord, Order, write_all
+from rollout_farm.messages import MAX_RECORD_BYTES, SCRIPT_NAME, ChildRecord, Order
 from rollout_farm.sandbox import Confinement, confine
 
 _OUT_OF_MEMORY_TEXTS = ("Failed to allocate", "Failed to reallocate", "bad_alloc")
 _LOG = 1
 _SHORTEST_SOFT_LIMIT_S = 2  # `timer timeout` counts whole seconds
+_MAX_DESCRIPTORS = 256
+_LENGTH = struct.Struct("q")
 
 
-def run_child(lammps: Lammps, confinement: Confinement, order: Order, record: int) -> NoReturn:
+class LogEnd:
+    """Where the script's part of the log ends."""
+
+    def __init__(self) -> None:
+        self._position: int | None = None
+
+    def note(self) -> None:
+        """Remember how long the log is, unless that was done: the rest is not the script's."""
+        if self._position is None:
+            libc.flush_streams()
+            self._position = os.lseek(_LOG, 0, os.SEEK_CUR)
+
+    def cut(self) -> None:
+        """Drop what LAMMPS said since."""
+        libc.flush_streams()
+        os.ftruncate(_LOG, self._position or 0)
+
+
+class RecordMemory:
+    """Memory that a zygote shares with its children, for one `ChildRecord` after the other.
+
+    It has no descriptor: what /proc lists of a process can be opened by a script where no
+    namespace hides it.
+    """
+
+    def __init__(self) -> None:
+        self._shared = mmap.mmap(-1, _LENGTH.size + MAX_RECORD_BYTES)
+
+    def clear(self) -> None:
+        """Forget what the last child wrote."""
+        _LENGTH.pack_into(self._shared, 0, 0)
+
+    def write(self, record: ChildRecord) -> None:
+        """Write a record; one that is too long says only that."""
+        content = msgspec.json.encode(record)
+        if len(content) > MAX_RECORD_BYTES:
+            content = msgspec.json.encode(
+                ChildRecord(error=record.error, note=f"its record had {len(content)} bytes")
+            )[:MAX_RECORD_BYTES]
+        self._shared[_LENGTH.size : _LENGTH.size + len(content)] = content
+        _LENGTH.pack_into(self._shared, 0, len(content))
+
+    def read(self) -> bytes:
+        """Return what the child wrote, empty if it wrote nothing."""
+        (length,) = _LENGTH.unpack_from(self._shared)
+        return self._shared[_LENGTH.size : _LENGTH.size + min(max(length, 0), MAX_RECORD_BYTES)]
+
+
+def run_child(
+    lammps: Lammps,
+    recorder: Recorder,
+    log_end: LogEnd,
+    confinement: Confinement,
+    order: Order,
+    record: RecordMemory,
+) -> NoReturn:
     """Run the script in the job folder, write its `ChildRecord` to `record`, and exit."""
     try:
         confine(confinement, order.limits)
-        os.closerange(3, record)  # the channel and the ruleset lie there
-        outcome = _run(lammps, order)
+        os.closerange(_LOG + 2, _MAX_DESCRIPTORS)  # the channel and the ruleset lie there
+        outcome = _run(lammps, recorder, log_end, order)
     except MemoryError:
         outcome = ChildRecord(out_of_memory=True)
     except BaseException as error:  # the boundary: this process runs a stranger's script
         outcome = ChildRecord(defect=f"{type(error).__name__}: {error}")
     try:
-        write_all(record, msgspec.json.encode(outcome))
+        record.write(outcome)
     finally:
         os._exit(0)
 
 
-def _run(lammps: Lammps, order: Order) -> ChildRecord:
+def _run(lammps: Lammps, recorder: Recorder, log_end: LogEnd, order: Order) -> ChildRecord:
     started = time.monotonic()
     soft_limit_s = int(order.limits.wall_time_s) - 1
     if soft_limit_s >= _SHORTEST_SOFT_LIMIT_S:
@@ -49,28 +109,40 @@ def _run(lammps: Lammps, order: Order) -> ChildRecord:
     try:
         lammps.file(SCRIPT_NAME)
     except LammpsError as failure:
-        error = str(failure)
-    libc.flush_streams()
-    end_of_log = os.lseek(_LOG, 0, os.SEEK_CUR)
+        error = recorder.error or str(failure)
+    log_end.note()
     timed_out = time.monotonic() - started >= soft_limit_s >= _SHORTEST_SOFT_LIMIT_S
-    final, note = None, None
-    try:
-        if order.image_pixels:
-            _draw(lammps, order.image_pixels)
-        if order.want_final_state:
-            potential = None if error or timed_out else order.potential
-            final = postmortem.final_state(lammps, potential)
-    except (LammpsError, OSError, ValueError) as failure:
-        note = f"{type(failure).__name__}: {failure}"
-    libc.flush_streams()
-    os.ftruncate(_LOG, end_of_log)  # what LAMMPS said since is not the script's
+    evidence, note = Evidence(), None
+    if order.want_evidence or order.image_pixels:
+        evidence, note = _look(lammps, recorder, order, whole=not (error or timed_out))
+    log_end.cut()
     return ChildRecord(
         error=error,
         out_of_memory=error is not None and any(t in error for t in _OUT_OF_MEMORY_TEXTS),
         timed_out=timed_out,
-        final=final,
+        evidence=evidence,
         note=note,
     )
+
+
+def _look(
+    lammps: Lammps, recorder: Recorder, order: Order, *, whole: bool
+) -> tuple[Evidence, str | None]:
+    """Return the evidence, as far as it can be had, and why it is not all.
+
+    After an error (not `whole`) nothing is run on a state LAMMPS may have left half-built.
+    """
+    evidence = Evidence()
+    try:
+        if order.image_pixels:
+            _draw(lammps, order.image_pixels)
+        if order.want_evidence:
+            evidence = Evidence(runs=recorder.finish())
+            final = postmortem.final_state(lammps, order.potential if whole else None)
+            evidence = Evidence(runs=evidence.runs, final=final)
+    except (LammpsError, OSError, ValueError) as failure:
+        return evidence, f"{type(failure).__name__}: {failure}"
+    return evidence, recorder.note
 
 
 def _draw(lammps: Lammps, pixels: int) -> None:

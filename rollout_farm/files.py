@@ -1,68 +1,59 @@
-"""The job folder: put there what a script finds; read, with bounds, what it left behind.
+"""The job folder: put there what a script finds; bound, read and remove what it makes of it.
 
-Links are not followed.
+A script may leave anything there: links, thousands of folders, deep nests, files that it still
+writes to. Links are not followed, nothing recurses, and everything is bounded.
 """
 
 import contextlib
+import itertools
 import os
 import stat
 from collections.abc import Collection, Iterator, Mapping
 
+from mdx.lammps.probes import is_ours
 from mdx.lammps.run import Output
 from rollout_farm.messages import (
     MAX_OUTPUT_BYTES,
     MAX_OUTPUT_FILES,
     MAX_OUTPUTS_BYTES,
-    MAX_PROBE_BYTES,
-    Leftovers,
     write_all,
 )
 
-_MAX_DEPTH = 3
+_MAX_DEPTH = 3  # of files that are sent back
 _MAX_ENTRIES = 2000
 _UNTOUCHED = 0  # modification time of files that are not the script's work
+_MAX_OPEN = 500  # folders at a time; a script that makes more than 2000 is stopped before
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def place(folder: str, files: Mapping[str, bytes], owner: int | None) -> None:
-    """Write the files that a script finds into its new folder, as its own."""
+    """Write the files that a script finds into its new folder, as its own. Raises OSError."""
     for name, content in files.items():
         descriptor = os.open(
             os.path.join(folder, name), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
         )
-        write_all(descriptor, content)
-        if owner is not None:
-            os.fchown(descriptor, owner, owner)
-        os.utime(descriptor, ns=(_UNTOUCHED, _UNTOUCHED))
-        os.close(descriptor)
+        try:
+            write_all(descriptor, content)
+            if owner is not None:
+                os.fchown(descriptor, owner, owner)
+            os.utime(descriptor, ns=(_UNTOUCHED, _UNTOUCHED))
+        finally:
+            os.close(descriptor)
 
 
-def collect(folder: str, tag: str, given: Collection[str]) -> Leftovers:
-    """Return the probes' file, named `tag`, and what the script wrote, by path below `folder`.
+def collect(folder: str, given: Collection[str]) -> dict[str, Output]:
+    """Return what the script wrote, by path below `folder`.
 
-    No outputs are MDX's own files (their names hold `tag`) and those of `given` that the script did
-    not touch. A file is cut at 1 MiB, all of them at 4 MiB.
+    That is neither MDX's own files nor those of `given` that the script did not touch. A file is
+    cut at 1 MiB, all of them at 4 MiB.
     """
     names = os.listdir(folder)
-    outputs: dict[str, Output] = {}
-    if not all(tag in name or (name in given and _is_untouched(folder, name)) for name in names):
-        outputs = _collect_outputs(folder, tag)
-    parent = os.open(folder, os.O_PATH | os.O_CLOEXEC)
-    try:
-        probes = _read(tag, parent, MAX_PROBE_BYTES) if tag in names else None
-    finally:
-        os.close(parent)
-    return Leftovers(probes=probes.content if probes else b"", outputs=outputs)
-
-
-def _is_untouched(folder: str, name: str) -> bool:
-    return os.lstat(os.path.join(folder, name)).st_mtime_ns == _UNTOUCHED
-
-
-def _collect_outputs(folder: str, tag: str) -> dict[str, Output]:
+    if all(is_ours(name) or (name in given and _is_untouched(folder, name)) for name in names):
+        return {}
     outputs: dict[str, Output] = {}
     left = MAX_OUTPUTS_BYTES
     for path, name, parent in _walk(folder):
-        if tag in name or len(outputs) >= MAX_OUTPUT_FILES:
+        if is_ours(name) or len(outputs) >= MAX_OUTPUT_FILES:
             continue
         output = _read(name, parent, min(left, MAX_OUTPUT_BYTES))
         if output is not None:
@@ -78,14 +69,62 @@ def is_full(folder: str) -> bool:
 
 
 def exceeds(folder: str, num_bytes: int) -> bool:
-    """Whether `folder` holds more bytes than that, or more files than a script may make."""
-    total = 0
-    for index, (_, name, parent) in enumerate(_walk(folder)):
-        with contextlib.suppress(OSError):  # the script still runs and may just have removed it
-            total += os.stat(name, dir_fd=parent, follow_symlinks=False).st_blocks * 512
-        if total > num_bytes or index >= _MAX_ENTRIES - 1:
-            return True
+    """Whether `folder` holds more bytes than that, or more than 2000 files and folders."""
+    total, num_entries = 0, 0
+    folders = [os.open(folder, _FOLDER)]
+    try:
+        while folders:
+            parent = folders.pop()
+            try:
+                for name in os.listdir(parent):
+                    num_entries += 1
+                    with contextlib.suppress(OSError):  # the script still runs: it may be gone
+                        status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+                        total += status.st_blocks * 512
+                        if stat.S_ISDIR(status.st_mode) and len(folders) < _MAX_OPEN:
+                            folders.append(os.open(name, _FOLDER, dir_fd=parent))
+                    if total > num_bytes or num_entries >= _MAX_ENTRIES:
+                        return True
+            finally:
+                os.close(parent)
+    finally:
+        for parent in folders:
+            os.close(parent)
     return False
+
+
+def clear(folder: str) -> None:
+    """Remove everything in `folder`, however deep: what lies in a folder is moved up first."""
+    parent = os.open(folder, _FOLDER)
+    numbers = itertools.count()
+    new = os.urandom(8).hex()
+    try:
+        while names := os.listdir(parent):
+            for name in names:
+                if not _is_folder(name, parent):
+                    os.unlink(name, dir_fd=parent)
+                    continue
+                child = os.open(name, _FOLDER, dir_fd=parent)
+                for below in os.listdir(child):
+                    _is_folder(below, child)
+                    moved = f"{new}-{next(numbers)}"
+                    os.rename(below, moved, src_dir_fd=child, dst_dir_fd=parent)
+                os.close(child)
+                os.rmdir(name, dir_fd=parent)
+    finally:
+        os.close(parent)
+
+
+def _is_folder(name: str, parent: int) -> bool:
+    """Whether it is a folder, which is then made ours to move and to look into."""
+    if not stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
+        return False
+    os.chmod(name, 0o700, dir_fd=parent)
+    return True
+
+
+def _is_untouched(folder: str, name: str) -> bool:
+    return os.lstat(os.path.join(folder, name)).st_mtime_ns == _UNTOUCHED
 
 
 def _walk(folder: str) -> Iterator[tuple[str, str, int]]:

@@ -2,10 +2,10 @@
 
 A worker and a zygote talk over one SOCK_SEQPACKET pair: small JSON packets, with bulk data in
 memory files (memfd) that travel as descriptors. The worker sends an `Order`, attached the files
-that the child finds, and two empty memory files for the log and the child's record; the zygote
-sends `Hello` once and a `Report`, attached the `Leftovers`, for each order. The worker can read the
-log while the script runs. Record and leftovers come from a process that ran a stranger's script:
-they are read bounded and decoded, or refused.
+that the child finds, and an empty memory file for the log, which the worker can read while the
+script runs; the zygote sends `Hello` once and a `Report`, attached the `Leftovers`, for each order.
+The record in them was written by a process that ran a stranger's script, into memory that it
+shared with its zygote and that has no name: it is read bounded and decoded, or refused.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import msgspec
 
-from mdx.lammps.run import FinalState, Output, RunLimits
+from mdx.lammps.run import Evidence, Output, RunLimits
 from mdx.tasks.task import Potential
 
 T = TypeVar("T")
@@ -26,7 +26,6 @@ MAX_RECORD_BYTES = 4 << 20
 MAX_OUTPUT_BYTES = 1 << 20  # of one file
 MAX_OUTPUTS_BYTES = 4 << 20  # of all files of a run
 MAX_OUTPUT_FILES = 256
-MAX_PROBE_BYTES = 8 << 20
 _MAX_PACKET_BYTES = 1 << 16
 _MAX_DESCRIPTORS = 4
 
@@ -59,10 +58,9 @@ class Order:
 
     number: int
     limits: RunLimits = field(default_factory=RunLimits)
-    tag: str = ""
     potential: Potential | None = None
     image_pixels: int = 0
-    want_final_state: bool = True
+    want_evidence: bool = True
     cancel: bool = False
 
 
@@ -86,17 +84,17 @@ class ChildRecord:
     error: str | None = None  # LAMMPS's message, None where the script reached its end
     out_of_memory: bool = False
     timed_out: bool = False  # `timer timeout` ended its runs
-    final: FinalState | None = None
-    note: str | None = None  # why the final state is missing
+    evidence: Evidence = field(default_factory=Evidence)
+    note: str | None = None  # why the evidence is incomplete
     defect: str | None = None  # what failed in MDX's own code, or was denied to it
     unreadable: str | None = None  # why the worker could not decode the record
 
 
 @dataclass(frozen=True, kw_only=True)
 class Leftovers:
-    """What the job folder held afterwards: the probes' file and what the script wrote."""
+    """What the child wrote down, and the files that the script left in its folder."""
 
-    probes: bytes = b""
+    record: bytes = b""  # of `ChildRecord`; empty where the child came to no end of its own
     outputs: Mapping[str, Output] = field(default_factory=dict)
 
 

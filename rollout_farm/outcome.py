@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from mdx.lammps.log import find_error, parse_thermo
-from mdx.lammps.probes import parse_runs, strip_probes, user_error
+from mdx.lammps.probes import strip_probes, user_error
 from mdx.lammps.run import (
     Evidence,
     Output,
@@ -46,23 +46,23 @@ def to_result(
     record = _decode(finished)
     status, error = _status(request, finished, record)
     report = finished.report
-    log = strip_probes(finished.log.decode(errors="replace"), finished.tag)
+    log = strip_probes(finished.log.decode(errors="replace"))
     failed_command = None
     if status is not RunStatus.OK:
         found = find_error(log) if status is RunStatus.ERROR else None
         where = _until_last_run(log) if record and record.timed_out else log
         failed_command = found[1] if found and found[1] else _last_command(request.script, where)
-    evidence, note = _evidence(finished, record, status)
+    note = record.note if record else None
     return RunResult(
         status=status,
-        error=user_error(error, finished.tag) if error else None,
+        error=user_error(error) if error else None,
         failed_command=failed_command,
         thermo=parse_thermo(log),
         log=(log + (f"[mdx] incomplete evidence: {note}\n" if note else ""))[
             -request.limits.log_bytes :
         ],
         outputs=finished.leftovers.outputs,
-        evidence=evidence,
+        evidence=record.evidence if record else Evidence(),
         timings=Timings(queue_s=queue_s, wall_s=report.wall_s, cpu_s=report.cpu_s),
         sandbox=sandbox_stamp(hello),
         lammps_version=hello.lammps_version,
@@ -100,30 +100,12 @@ def wanted_outputs(outputs: Mapping[str, Output], patterns: Sequence[str]) -> Ma
 
 def _decode(finished: Finished) -> ChildRecord | None:
     """Return the child's record if it is one: it is the work of an untrusted process."""
-    if finished.record is None or finished.report.exit_signal or finished.report.exit_code:
+    if not finished.leftovers.record or finished.report.exit_signal or finished.report.exit_code:
         return None
     try:
-        return msgspec.json.decode(finished.record, type=ChildRecord)
+        return msgspec.json.decode(finished.leftovers.record, type=ChildRecord)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return ChildRecord(unreadable=str(error))
-
-
-def _evidence(
-    finished: Finished, record: ChildRecord | None, status: RunStatus
-) -> tuple[Evidence, str | None]:
-    """Return what was recorded, and why it is not all.
-
-    Of a script that was stopped for its time people see the runs so far; one that crashed or ended
-    the process itself has nothing to show.
-    """
-    if record is None and status is not RunStatus.TIMEOUT:
-        return Evidence(), None
-    final, note = (record.final, record.note) if record else (None, None)
-    try:
-        runs = parse_runs(finished.leftovers.probes.decode(errors="replace"))
-    except ValueError as error:
-        return Evidence(), f"the probes' file cannot be read: {error}"
-    return Evidence(runs=runs, final=final), note
 
 
 def _status(

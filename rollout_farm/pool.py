@@ -21,13 +21,14 @@ from rollout_farm import canary
 from rollout_farm.config import WorkerConfig
 from rollout_farm.messages import Hello
 from rollout_farm.outcome import refused, to_result, wanted_outputs
-from rollout_farm.slot import Finished, Run, Slot, SlotLostError, time_to_give_up_s
+from rollout_farm.slot import Finished, Run, Slot, SlotLostError, encode_files, time_to_give_up_s
 
 T = TypeVar("T")
 Watcher = Callable[[Run], None]
 _NUM_TRIES = 2
 _RESPAWN_PAUSE_S = 1.0
 _SMOOTHING = 0.05
+_SHORT_BYTES = 16 << 10
 
 
 class Pool:
@@ -67,8 +68,10 @@ class Pool:
 
     async def close(self) -> None:
         """End every slot with whatever runs in it."""
-        for task in self._repairs:
+        repairs = list(self._repairs)
+        for task in repairs:
             task.cancel()
+        await asyncio.gather(*repairs, return_exceptions=True)
         await asyncio.gather(*(self._in_thread(slot.close) for slot in self._slots))
         self._threads.shutdown(wait=False)
 
@@ -80,12 +83,13 @@ class Pool:
         """
         if refusal := refused(request, self.hello):
             return await self._finish(request, refusal)
+        files = await self._encode(request)
         arrived = time.monotonic()
         for attempt in range(1, _NUM_TRIES + 1):
             slot = await self._next_idle(request.priority)
             queue_s = time.monotonic() - arrived
             try:
-                finished = await self._run_on(slot, request, watch)
+                finished = await self._run_on(slot, request, files, watch)
                 result = to_result(request, finished, queue_s=queue_s, hello=slot.hello)
                 return await self._finish(request, result)
             except SlotLostError as error:
@@ -118,11 +122,20 @@ class Pool:
                 return
         self._idle.append(slot)
 
-    async def _run_on(self, slot: Slot, request: RunRequest, watch: Watcher | None) -> Finished:
+    async def _encode(self, request: RunRequest) -> bytes:
+        """Put the probes into a script; a long one in a thread, so that others do not wait."""
+        num_bytes = len(request.script) + sum(map(len, request.files.values()))
+        if num_bytes <= _SHORT_BYTES:
+            return encode_files(request)
+        return await self._in_thread(encode_files, request)
+
+    async def _run_on(
+        self, slot: Slot, request: RunRequest, files: bytes, watch: Watcher | None
+    ) -> Finished:
         self.num_busy += 1
         lost = True
         try:
-            run = slot.begin(request)
+            run = slot.begin(request, files)
             if watch:
                 watch(run)
             try:
@@ -184,11 +197,21 @@ class Pool:
         await self._in_thread(slot.close)
         while True:
             with contextlib.suppress(FarmError, OSError):
-                new = await self._in_thread(self._new_slot)
+                new = await self._start_slot()
                 self._slots.add(new)
                 self._offer(new)
                 return
             await asyncio.sleep(_RESPAWN_PAUSE_S)
+
+    async def _start_slot(self) -> Slot:
+        """Return a new slot; one that nobody waits for any more is closed."""
+        starting = self._in_thread(self._new_slot)
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            with contextlib.suppress(FarmError, OSError):
+                await self._in_thread((await starting).close)
+            raise
 
     def _new_slot(self) -> Slot:
         slot = Slot(

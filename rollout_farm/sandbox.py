@@ -49,7 +49,7 @@ def required_missing(layers: tuple[str, ...]) -> str | None:
 
 
 def prepare(
-    *, jobs_dir: str, job_dir: str, potentials: str, owner: int | None, own_bytes: int
+    *, writable: str, job_dir: str, potentials: str, owner: int | None, own_bytes: int
 ) -> tuple[Confinement, dict[str, str]]:
     """Do in this process what all its children share; return layer -> why for what cannot be."""
     for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT):
@@ -61,7 +61,7 @@ def prepare(
     missing = {}
     ruleset, program = None, None
     try:
-        ruleset = landlock.make_ruleset(potentials, jobs_dir)
+        ruleset = landlock.make_ruleset(potentials, writable)
     except OSError as error:
         missing["landlock"] = str(error)
     try:

@@ -16,8 +16,9 @@ from rollout_farm import libc
 _SET_MODE_FILTER = 1
 _RET_KILL_PROCESS, _RET_ERRNO, _RET_ALLOW = 0x80000000, 0x00050000, 0x7FFF0000
 _EPERM = 1
-_LOAD, _JUMP_EQUAL, _JUMP_AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
-_NUMBER_OFFSET, _ARCH_OFFSET, _FIRST_ARGUMENT_OFFSET = 0, 4, 16
+_LOAD, _JUMP_EQUAL, _JUMP_AT_LEAST, _JUMP_ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_NUMBER_OFFSET, _ARCH_OFFSET, _FIRST_ARGUMENT_OFFSET, _THIRD_ARGUMENT_OFFSET = 0, 4, 16, 32
+_PROT_EXEC = 4
 _X32_BIT = 0x40000000
 _OWN_PID = 0x5EC0_0000 + 4711  # stands for the child's process id until it is known
 
@@ -207,6 +208,12 @@ def filter_program(own_pid: int) -> bytes:
         _jump(_JUMP_EQUAL, own_pid, 0, 1),
         _return(_RET_ALLOW),
         deny,
+        _jump(_JUMP_EQUAL, _ALLOWED["mmap"][machine], 1, 0),
+        _jump(_JUMP_EQUAL, _ALLOWED["mprotect"][machine], 0, 4),
+        _load(_THIRD_ARGUMENT_OFFSET),
+        _jump(_JUMP_ANY_BIT, _PROT_EXEC, 0, 1),
+        _return(_RET_ERRNO | _EPERM),  # no new code: libraries are loaded before
+        _return(_RET_ALLOW),
     ]
     return b"".join(program + _search(_answers(machine)))
 

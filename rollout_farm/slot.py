@@ -1,6 +1,7 @@
 """One slot of a worker: a zygote process and the way to give it jobs.
 
-    run = slot.begin(request)          # and wait until the slot's descriptor can be read
+    run = slot.begin(request, encode_files(request))
+    ...                                 # until the slot's descriptor can be read
     finished = slot.end(run)
 
 A slot runs one script at a time and blocks nobody meanwhile. It never forks the worker: the zygote
@@ -11,7 +12,6 @@ elsewhere.
 
 import contextlib
 import os
-import secrets
 import shutil
 import socket
 import subprocess
@@ -28,7 +28,6 @@ from mdx.lammps import probes
 from mdx.lammps.run import RunRequest
 from rollout_farm import sandbox
 from rollout_farm.messages import (
-    MAX_RECORD_BYTES,
     SCRIPT_NAME,
     Hello,
     Leftovers,
@@ -69,11 +68,9 @@ class SlotLostError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Finished:
-    """A child's end with what it left: its record (None: it wrote none or too much) and log."""
+    """A child's end with what it left."""
 
     report: Report
-    tag: str
-    record: bytes | None
     log: bytes  # the end of it, at most 1 MiB
     leftovers: Leftovers
 
@@ -81,19 +78,17 @@ class Finished:
 class Run:
     """A script that was given to a slot: its memory files, and its log while it runs."""
 
-    def __init__(self, number: int, request: RunRequest):
+    def __init__(self, number: int, files: bytes):
         self.number = number
-        self.tag = f"mdx{secrets.token_hex(6)}"
         self.is_closed = False
         self.rest = ""  # lines of the log that nobody had read at the end
         self._position: int | None = None  # of `read_lines`; None: nobody reads
-        self._given = memory_file("files", _encode_files(request, self.tag))
-        self._log, self._record = memory_file("log"), memory_file("record")
+        self._given, self._log = memory_file("files", files), memory_file("log")
 
     @property
-    def descriptors(self) -> tuple[int, int, int]:
-        """What goes to the zygote: the files given, the log and the child's record."""
-        return self._given, self._log, self._record
+    def descriptors(self) -> tuple[int, int]:
+        """What goes to the zygote: the files given and the log."""
+        return self._given, self._log
 
     def read_lines(self) -> str:
         """Return the log's whole lines that came since the last call, MDX's own left out.
@@ -104,17 +99,12 @@ class Run:
         chunk = os.pread(self._log, _MAX_LOG_BYTES, position)
         lines = chunk[: chunk.rfind(b"\n") + 1]
         self._position = position + len(lines)
-        return probes.strip_probes(lines.decode(errors="replace"), self.tag)
+        return probes.strip_probes(lines.decode(errors="replace"))
 
     def finish(self, report: Report, leftovers: Leftovers) -> Finished:
         """Return everything that the run came to."""
-        record = read_tail(self._record, MAX_RECORD_BYTES + 1)
         return Finished(
-            report=report,
-            tag=self.tag,
-            record=record if 0 < len(record) <= MAX_RECORD_BYTES else None,
-            log=read_tail(self._log, _MAX_LOG_BYTES),
-            leftovers=leftovers,
+            report=report, log=read_tail(self._log, _MAX_LOG_BYTES), leftovers=leftovers
         )
 
     def close(self) -> None:
@@ -151,20 +141,21 @@ class Slot:
         """How many jobs this slot was given."""
         return self._number
 
-    def begin(self, request: RunRequest) -> "Run":
-        """Order a script to be run and return it. Raises SlotLostError.
+    def begin(self, request: RunRequest, files: bytes) -> "Run":
+        """Order a script to be run, with `encode_files` of it, and return it.
+
+        Raises SlotLostError.
 
         The slot's `fileno` becomes readable when the script has ended; call `end` then.
         """
         self._number += 1
-        run = Run(self._number, request)
+        run = Run(self._number, files)
         order = Order(
             number=run.number,
             limits=request.limits,
-            tag=run.tag,
             potential=request.potential,
             image_pixels=request.image_pixels,
-            want_final_state=request.is_probed,
+            want_evidence=request.is_probed,
         )
         try:
             send(self._channel, order, run.descriptors)
@@ -190,7 +181,7 @@ class Slot:
 
     def run(self, request: RunRequest) -> Finished:
         """Run one script and wait for its end. Raises SlotLostError."""
-        return self.end(self.begin(request), time_to_give_up_s(request))
+        return self.end(self.begin(request, encode_files(request)), time_to_give_up_s(request))
 
     def cancel(self, run: "Run") -> None:
         """Have a script killed; the slot becomes readable soon after."""
@@ -255,10 +246,10 @@ def time_to_give_up_s(request: RunRequest) -> float:
     return request.limits.wall_time_s + _GRACE_S
 
 
-def _encode_files(request: RunRequest, tag: str) -> bytes:
+def encode_files(request: RunRequest) -> bytes:
     """Return the files that the child finds, with probes in the script and what it includes."""
     if not request.is_probed:
         return msgspec.msgpack.encode({**request.files, SCRIPT_NAME: request.script.encode()})
-    files = probes.instrument_files(request.files, request.script, tag)
-    files[SCRIPT_NAME] = probes.instrument(request.script, tag).encode()
+    files = probes.instrument_files(request.files, request.script)
+    files[SCRIPT_NAME] = probes.instrument(request.script).encode()
     return msgspec.msgpack.encode(files)

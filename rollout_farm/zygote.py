@@ -24,11 +24,13 @@ import msgspec
 
 from mdx.errors import MdxError
 from mdx.lammps.library import Lammps, initialise_mpi, load_library, potentials_dir
+from mdx.lammps.recorder import Recorder
 from mdx.lammps.run import RunLimits
 from rollout_farm import files, libc, namespaces, sandbox
-from rollout_farm.child import run_child
+from rollout_farm.child import LogEnd, RecordMemory, run_child
 from rollout_farm.messages import (
     Hello,
+    Leftovers,
     Order,
     Report,
     ZygoteSettings,
@@ -52,6 +54,9 @@ class Zygote:
 
     channel: socket.socket
     lammps: Lammps
+    recorder: Recorder
+    log_end: LogEnd
+    record: RecordMemory
     confinement: sandbox.Confinement
     own_root: bool  # the job folder is then a mount, made afresh for each script
 
@@ -101,8 +106,10 @@ def start(channel: socket.socket, settings: ZygoteSettings) -> tuple[Zygote, Hel
         namespaces.seal()
     os.closerange(3, settings.channel)  # MPI's, mapped by now
     os.closerange(settings.channel + 1, _MAX_DESCRIPTORS)
+    if not own_root:
+        os.mkdir(job, mode=0o700)
     confinement, failed = sandbox.prepare(
-        jobs_dir=jobs,
+        writable=jobs if own_root else job,  # mounts below it are covered too
         job_dir=job,
         potentials=potentials,
         owner=owner if own_root else None,
@@ -110,7 +117,16 @@ def start(channel: socket.socket, settings: ZygoteSettings) -> tuple[Zygote, Hel
     )
     missing = failed | missing
     confinement = sandbox.without(confinement, missing)
-    zygote = Zygote(channel=channel, lammps=lammps, confinement=confinement, own_root=own_root)
+    log_end = LogEnd()
+    zygote = Zygote(
+        channel=channel,
+        lammps=lammps,
+        recorder=Recorder(lammps, on_error=log_end.note),
+        log_end=log_end,
+        record=RecordMemory(),
+        confinement=confinement,
+        own_root=own_root,
+    )
     missing = _prove(zygote) | missing
     layers = tuple(layer for layer in sandbox.LAYERS if layer not in missing)
     hello = Hello(layers=layers, missing=missing, lammps_version=str(lammps.version()))
@@ -124,25 +140,38 @@ def serve(zygote: Zygote) -> None:
         order, descriptors = receive(zygote.channel, Order)
         if order.cancel:  # it came after the end of its job
             continue
-        given, log, record = descriptors
+        given, log = descriptors
         content = msgspec.msgpack.decode(read_tail(given, sys.maxsize), type=dict[str, bytes])
+        zygote.record.clear()
         with _job_folder(zygote, order.limits) as folder:
-            files.place(folder, content, zygote.owner)
-            report = _run(zygote, order, log, record)
-            leftovers = files.collect(folder, order.tag, content)
+            try:
+                files.place(folder, content, zygote.owner)
+            except OSError:  # what was given is larger than what the folder may hold
+                report, outputs = Report(number=order.number, storage_full=True), {}
+            else:
+                report = _run(zygote, order, log)
+                outputs = files.collect(folder, content)
+        leftovers = Leftovers(record=zygote.record.read(), outputs=outputs)
         attached = memory_file("leftovers", msgspec.msgpack.encode(leftovers))
         send(zygote.channel, report, [attached])
         close_all((*descriptors, attached))
 
 
-def _run(zygote: Zygote, order: Order, log: int, record: int) -> Report:
+def _run(zygote: Zygote, order: Order, log: int) -> Report:
     """Fork a child for the order and wait for its end."""
     started = time.monotonic()
     child = libc.fork()
     if child == 0:
         os.dup2(log, 1)
         os.dup2(log, 2)
-        run_child(zygote.lammps, zygote.confinement, order, record)
+        run_child(
+            zygote.lammps,
+            zygote.recorder,
+            zygote.log_end,
+            zygote.confinement,
+            order,
+            zygote.record,
+        )
     deadline = started + order.limits.wall_time_s
     killed_for = _watch(zygote, order, child, deadline)
     _, status, usage = os.wait4(child, 0)
@@ -154,10 +183,15 @@ def _run(zygote: Zygote, order: Order, log: int, record: int) -> Report:
         exit_signal=max(0, -code),
         exit_code=max(0, code),
         killed_for=killed_for,
-        storage_full=zygote.own_root and files.is_full(zygote.confinement.job_dir),
+        storage_full=_is_storage_full(zygote, order.limits),
         wall_s=time.monotonic() - started,
         cpu_s=usage.ru_utime + usage.ru_stime,
     )
+
+
+def _is_storage_full(zygote: Zygote, limits: RunLimits) -> bool:
+    folder = zygote.confinement.job_dir
+    return files.is_full(folder) if zygote.own_root else files.exceeds(folder, limits.output_bytes)
 
 
 def _watch(zygote: Zygote, order: Order, child: int, deadline: float) -> str | None:
@@ -218,13 +252,11 @@ def _job_folder(zygote: Zygote, limits: RunLimits) -> Iterator[str]:
         finally:
             namespaces.unmount_job()
     else:
-        os.mkdir(folder, mode=0o700)
+        os.makedirs(folder, mode=0o700, exist_ok=True)  # landlock's rule is for this very one
         try:
             yield folder
         finally:
-            import shutil  # its libraries would make every fork slower where they are not needed
-
-            shutil.rmtree(folder)
+            files.clear(folder)
 
 
 def _prove(zygote: Zygote) -> dict[str, str]:

@@ -23,15 +23,12 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from mdx.errors import MdxError
+from mdx.lammps.plugin import CommandPlugin, LammpsError
 
 QUIET = ("-log", "none", "-screen", "none", "-nocite")
 _MESSAGE_BYTES = 8192
 _NAME_BYTES = 256
 _N = TypeVar("_N", int, float)
-
-
-class LammpsError(Exception):
-    """LAMMPS refused a command; the message is its own (`mdx.lammps.log.clean_error`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +53,20 @@ class LammpsLibrary(Protocol):
     def command(self, text: str) -> None:
         """Run one command; raises LammpsError."""
 
+    def commands(self, texts: Sequence[str]) -> None:
+        """Run several commands up to the first that fails; raises LammpsError."""
+
+    def add_command(self, name: str, function: Callable[[list[str]], None]) -> None:
+        """Make `name` a command: `function` gets its words, must not raise, may run commands."""
+
     def extract_setting(self, name: str) -> int:
         """Return an integer setting such as `box_exist`, `ntypes` or `nlocal`; -1 if unknown."""
+
+    def num_atoms(self) -> int:
+        """Return the number of atoms in the system."""
+
+    def timestep(self) -> float:
+        """Return the size of a timestep, in time units."""
 
     def get_thermo(self, name: str) -> float:
         """Return a thermo keyword's value now; raises LammpsError."""
@@ -131,6 +140,7 @@ def load_library() -> ctypes.CDLL:
         "lammps_close": (None, [handle]),
         "lammps_file": (None, [handle, text]),
         "lammps_command": (handle, [handle, text]),
+        "lammps_commands_string": (None, [handle, text]),
         "lammps_has_error": (number, [handle]),
         "lammps_get_last_error_message": (number, [handle, text, number]),
         "lammps_version": (number, [handle]),
@@ -184,6 +194,7 @@ class Lammps:
         self._library = load_library()
         words = [b"lammps", *(a.encode() for a in arguments)]
         array = (ctypes.c_char_p * (len(words) + 1))(*words, None)
+        self._plugins: list[CommandPlugin] = []
         self._handle = self._library.lammps_open_no_mpi(len(words), array, None)
         if not self._handle:
             raise LammpsError(self._last_error(None))
@@ -203,6 +214,18 @@ class Lammps:
         """Run one command; raises LammpsError."""
         self._library.lammps_command(self._handle, text.encode())  # its result is not ours to free
         self._raise_error()
+
+    def commands(self, texts: Sequence[str]) -> None:
+        """Run several commands up to the first that fails; raises LammpsError."""
+        self._library.lammps_commands_string(self._handle, "\n".join(texts).encode())
+        self._raise_error()
+
+    def add_command(self, name: str, function: Callable[[list[str]], None]) -> None:
+        """Make `name` a command of this instance: `function` gets its words, and must not raise.
+
+        It may run commands itself. Raises LammpsError where this LAMMPS takes no plugins.
+        """
+        self._plugins.append(CommandPlugin(self._library, self._handle, name, function))
 
     def version(self) -> int:
         """Return the version as YYYYMMDD."""
@@ -276,6 +299,10 @@ class Lammps:
     def global_step(self) -> int:
         """Return the current timestep number."""
         return self._global_number("ntimestep", ctypes.c_int64)
+
+    def timestep(self) -> float:
+        """Return the size of a timestep, in time units."""
+        return self._global_number("dt", ctypes.c_double)
 
     def masses(self) -> tuple[float, ...]:
         """Return the mass of each atom type (0 where unset)."""

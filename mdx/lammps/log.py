@@ -11,7 +11,7 @@ from mdx.lammps.run import ThermoTable
 
 _ERROR = re.compile(r"^ERROR.*", re.MULTILINE)
 _LAST_INPUT = re.compile(r"^Last input line: *(.*)", re.MULTILINE)
-_SOURCE = re.compile(r" *\((?:\.\./)?src/\S*:\d+\)")
+_SOURCE = re.compile(r" ?\((?:\.\./)?src/\S*:\d+\)")
 _COLUMN = re.compile(r"[A-Za-z][\w/\[\]*.-]*")
 
 

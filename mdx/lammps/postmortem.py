@@ -44,6 +44,7 @@ def final_state(lammps: LammpsLibrary, potential: Potential | None) -> FinalStat
         return None
     configuration = _copy(lammps)
     types = Counter(configuration.types)
+    sound_box = all(map(math.isfinite, configuration.box.lengths))
     state = FinalState(
         units=configuration.units,
         step=lammps.global_step(),
@@ -51,11 +52,11 @@ def final_state(lammps: LammpsLibrary, potential: Potential | None) -> FinalStat
         num_types=configuration.num_types,
         pair_style=lammps.global_string("pair_style") or "none",
         fixes=lammps.ids("fix"),
-        box_lengths=configuration.box.lengths,
-        masses=lammps.masses(),
+        box_lengths=configuration.box.lengths if sound_box else (0.0, 0.0, 0.0),
+        masses=tuple(mass if math.isfinite(mass) else 0.0 for mass in lammps.masses()),
         type_counts=tuple(types[t + 1] for t in range(configuration.num_types)),
         group_counts=_group_counts(lammps),
-        finite=math.isfinite(sum(configuration.positions)),
+        finite=sound_box and math.isfinite(sum(configuration.positions)),
     )
     if potential is None or not configuration.types or not state.finite:
         return state

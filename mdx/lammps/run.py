@@ -101,6 +101,8 @@ class ProbedRun:
     first_box_lengths: tuple[float, float, float] | None = None
     num_forceless: int | None = None  # atoms with exactly no force at the last step of a `run`
     finished: bool = True  # False: an error ended it
+    # False: `run ... every` executed commands that could have changed what was recorded
+    trusted: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

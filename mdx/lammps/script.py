@@ -100,18 +100,19 @@ def _commands(text: str) -> Iterator[Command]:
 
 def _logical_lines(text: str) -> Iterator[tuple[int, int, str]]:
     """Yield (first line, line after the last, joined text), as Input::file() reads them."""
-    first, joined = 0, ""
+    first, pieces, is_quoted = 0, [], False
     lines = text.splitlines()
     for number, line in enumerate(lines):
         line = line.rstrip()
         last = number == len(lines) - 1
+        is_quoted ^= bool(line.count('"""') % 2)
         if line.endswith("&") and not last:
-            joined += line[:-1]
-        elif (joined + line).count('"""') % 2 and not last:
-            joined += line + "\n"
+            pieces.append(line[:-1])
+        elif is_quoted and not last:
+            pieces.append(line + "\n")
         else:
-            yield first, number + 1, joined + line.removesuffix("&")
-            first, joined = number + 1, ""
+            yield first, number + 1, "".join([*pieces, line.removesuffix("&")])
+            first, pieces, is_quoted = number + 1, [], False
 
 
 def strip_comment(text: str) -> str:

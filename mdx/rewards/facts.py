@@ -29,8 +29,8 @@ class Facts:
 
     @property
     def runs(self) -> tuple[ProbedRun, ...]:
-        """All probed runs and minimisations, in order."""
-        return self.result.evidence.runs
+        """All probed runs and minimisations whose record can be trusted, in order."""
+        return tuple(run for run in self.result.evidence.runs if run.trusted)
 
     @property
     def final(self) -> FinalState | None:
@@ -88,7 +88,7 @@ def gather(task: Task, script: Script, result: RunResult) -> Facts:
     """
     if result.status is RunStatus.TIMEOUT:
         result = replace(result, evidence=Evidence())
-    dynamics = [run for run in result.evidence.runs if is_run(run)]
+    dynamics = [run for run in result.evidence.runs if is_run(run) and run.trusted]
     production = max(
         reversed(dynamics), key=lambda run: run.last_step - run.first_step, default=None
     )

@@ -14,25 +14,23 @@ from mdx.lammps.library import potentials_dir
 from mdx.lammps.run import FinalState, ProbedRun
 from mdx.tasks.task import Potential
 
-TAG = "mdxtest0a1b2c3d4e"
 CHILD = """
 import json, sys
 import msgspec
 from mdx.lammps.library import Lammps, LammpsError
+from mdx.lammps.recorder import Recorder
 from mdx.lammps.postmortem import final_state
-from pathlib import Path
-from mdx.lammps.probes import parse_runs
 from mdx.tasks.task import Potential
 
 request = json.load(sys.stdin)
 lammps = Lammps(("-log", "log.lammps", "-screen", "none", "-nocite"))
+recorder = Recorder(lammps)
 error = None
 try:
     lammps.file("in.lammps")
 except LammpsError as failure:
-    error = str(failure)
-probes = Path(request["tag"])
-runs = parse_runs(probes.read_text()) if probes.exists() else ()
+    error = recorder.error or str(failure)
+runs = recorder.finish()
 potential = msgspec.convert(request["potential"], type=Potential | None)
 final = final_state(lammps, potential)
 lammps.close()
@@ -47,6 +45,7 @@ class Outcome(msgspec.Struct):
     runs: tuple[ProbedRun, ...]
     final: FinalState | None
     log: str = ""
+    folder: Path = Path()
 
 
 @pytest.fixture
@@ -56,7 +55,7 @@ def run_script(tmp_path: Path) -> Callable[..., Outcome]:
     def run(text: str, potential: Potential | None = None, **files: str) -> Outcome:
         for name, content in {"in.lammps": text, **files}.items():
             (tmp_path / name).write_text(content)
-        request = {"tag": TAG, "potential": msgspec.to_builtins(potential)}
+        request = {"potential": msgspec.to_builtins(potential)}
         environment = {**os.environ, "LAMMPS_POTENTIALS": potentials_dir()}
         done = subprocess.run(
             [sys.executable, "-c", CHILD],
@@ -69,6 +68,7 @@ def run_script(tmp_path: Path) -> Callable[..., Outcome]:
             timeout=60,
         )
         outcome = msgspec.json.decode(done.stdout.splitlines()[-1], type=Outcome)
+        outcome.folder = tmp_path
         outcome.log = (tmp_path / "log.lammps").read_text()
         return outcome
 

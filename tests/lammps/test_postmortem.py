@@ -5,7 +5,6 @@ import pytest
 from mdx.lammps.probes import instrument
 from mdx.tasks.task import Potential
 
-TAG = "mdxtest0a1b2c3d4e"  # as in conftest
 CU = Potential(style="eam/alloy", coeffs=("* * Cu_mishin1.eam.alloy Cu",))
 CRYSTAL = """\
 units metal
@@ -28,7 +27,7 @@ def energies(outcome) -> tuple[float, float]:
 
 
 def test_the_right_potential_gives_the_scripts_own_energy(run_script):
-    outcome = run_script(instrument(f"{WARM}run 50\n", TAG), CU)
+    outcome = run_script(instrument(f"{WARM}run 50\n"), CU)
     own, requested = energies(outcome)
     assert own == pytest.approx(requested, abs=1e-9)
     assert outcome.final.step == 50
@@ -46,13 +45,13 @@ def test_the_right_potential_gives_the_scripts_own_energy(run_script):
 
 def test_another_elements_potential_is_far_off(run_script):
     nickel = WARM.replace("eam/alloy", "eam").replace("Cu_mishin1.eam.alloy Cu", "Ni_u3.eam")
-    own, requested = energies(run_script(instrument(f"{nickel}run 50\n", TAG), CU))
+    own, requested = energies(run_script(instrument(f"{nickel}run 50\n"), CU))
     assert abs(own - requested) > 0.5
 
 
 def test_excluded_neighbours_do_not_reach_the_clean_room(run_script):
     text = f"{WARM}neigh_modify exclude type 1 1\nrun 5\n"
-    own, requested = energies(run_script(instrument(text, TAG), CU))
+    own, requested = energies(run_script(instrument(text), CU))
     assert abs(own) < 1.0  # the embedding energy of a lone atom at most
     assert requested < -3.0
 
@@ -66,7 +65,7 @@ def test_excluded_neighbours_do_not_reach_the_clean_room(run_script):
     ],
 )
 def test_tilted_and_open_boxes_are_rebuilt(run_script, change):
-    outcome = run_script(instrument(f"{WARM}{change}\nrun 20\n", TAG), CU)
+    outcome = run_script(instrument(f"{WARM}{change}\nrun 20\n"), CU)
     assert outcome.error is None
     own, requested = energies(outcome)
     assert own == pytest.approx(requested, abs=1e-9)
@@ -78,7 +77,7 @@ def test_leftovers_of_the_script_do_no_harm(run_script):
         "fix 3 all ave/time 5 1 5 c_msd[4] file t.dat\ndump 1 all custom 10 d.dat id x\n"
         "thermo_style custom step c_msd[4] v_v\nfix 4 all langevin 300 300 0.1 1\nrun 20\n"
     )
-    outcome = run_script(instrument(text, TAG), CU)
+    outcome = run_script(instrument(text), CU)
     assert outcome.error is None
     own, requested = energies(outcome)
     assert own == pytest.approx(requested, abs=1e-9)
@@ -92,20 +91,20 @@ def test_a_perfect_relaxed_crystal_keeps_its_energy(run_script):
         "fix 1 all box/relax iso 0 vmax 0.01\nminimize 0 1e-6 200 2000\n"
     )
     potential = Potential(style="eam/fs", coeffs=("* * Al_mm.eam.fs Al",))
-    own, requested = energies(run_script(instrument(text, TAG), potential))
+    own, requested = energies(run_script(instrument(text), potential))
     assert own == pytest.approx(requested, abs=1e-6)
 
 
 def test_a_potential_for_other_types_is_not_applied(run_script):
     two = Potential(style="eam/alloy", coeffs=("* * NiAlH_jea.eam.alloy Ni Al",))
-    final = run_script(instrument(f"{WARM}run 5\n", TAG), two).final
+    final = run_script(instrument(f"{WARM}run 5\n"), two).final
     assert final.requested_potential_energy is None
     assert final.num_atoms == 108
 
 
 def test_groups_are_counted(run_script):
     text = f"{CRYSTAL}region low block 0 3 0 3 0 0.9\ngroup low region low\nrun 0\n"
-    final = run_script(instrument(text, TAG), None).final
+    final = run_script(instrument(text), None).final
     assert final.group_counts == {"all": 108, "low": 36}
     assert final.requested_potential_energy is None
 

@@ -8,13 +8,11 @@ from mdx.lammps.log import find_error
 from mdx.lammps.probes import (
     instrument,
     instrument_files,
-    parse_runs,
     strip_probes,
     user_error,
 )
 from mdx.lammps.run import ActiveFix
 
-TAG = "mdxtest0a1b2c3d4e"  # as in conftest
 CRYSTAL = """\
 units metal
 lattice fcc 3.615
@@ -52,17 +50,17 @@ def thermo_rows(log: str) -> list[str]:
 def test_probed_trajectory_is_bit_equal_and_its_log_the_same(run_script):
     # no "run 11 upto" in the past: steps go on
     text = MIXED.replace("run 11 upto", "run 11")
-    plain, probed = run_script(text), run_script(instrument(text, TAG))
+    plain, probed = run_script(text), run_script(instrument(text))
     assert plain.error is None
     assert probed.error is None
     assert len(thermo_rows(plain.log)) > 300
-    assert thermo_rows(strip_probes(probed.log, TAG)) == thermo_rows(plain.log)
+    assert thermo_rows(strip_probes(probed.log)) == thermo_rows(plain.log)
     assert "fifty" in probed.log
     assert plain.runs == ()
 
 
 def test_probes_record_every_run(run_script):
-    outcome = run_script(instrument(MIXED.replace("run 11 upto", "run 11"), TAG))
+    outcome = run_script(instrument(MIXED.replace("run 11 upto", "run 11")))
     runs = outcome.runs
     assert [run.command for run in runs] == ["minimize"] + ["run"] * 7
     steps = [run.last_step - run.first_step for run in runs if run.command == "run"]
@@ -82,7 +80,7 @@ def test_samples_agree_with_thermo_and_hold_the_last_step(run_script):
         "thermo_style custom step temp pe ke press vol atoms lx ly lz\n"
         "thermo_modify format float %.12g norm no\nrun 7\nrun 207\n"
     )
-    outcome = run_script(instrument(text, TAG))
+    outcome = run_script(instrument(text))
     run = outcome.runs[-1]
     assert run.first_step == 7
     assert run.series["step"][-1] == 214
@@ -105,7 +103,7 @@ def test_reduced_units_give_energies_of_the_whole_system(run_script):
         "mass 1 1\npair_style lj/cut 2.5\npair_coeff * * 1 1\nvelocity all create 1.0 1\n"
         "fix 1 all nve\nrun 10\n"
     )
-    [run] = run_script(instrument(text, TAG)).runs
+    [run] = run_script(instrument(text)).runs
     assert run.series["kinetic_energy"][0] == pytest.approx(1.5 * 107 * 1.0, rel=1e-6)
     assert run.series["potential_energy"][0] < -6 * 108
 
@@ -124,10 +122,10 @@ def test_reduced_units_give_energies_of_the_whole_system(run_script):
     ],
 )
 def test_errors_come_out_as_without_probes(run_script, script, error, command):
-    plain, probed = run_script(script), run_script(instrument(script, TAG))
-    message = user_error(probed.error, TAG)
+    plain, probed = run_script(script), run_script(instrument(script))
+    message = user_error(probed.error)
     assert message == plain.error
-    assert TAG not in message
+    assert "mdx" not in message
     found = find_error(message)
     assert error in found[0]
     assert found[1] is None or found[1].startswith(command)
@@ -136,7 +134,7 @@ def test_errors_come_out_as_without_probes(run_script, script, error, command):
 def test_a_run_that_fails_midway_shows_how_far_it_came(run_script):
     text = f"{CRYSTAL}fix 1 all nve\nfix 2 all halt 10 v_s > 55 error hard\nrun 100\n"
     text = text.replace("fix 1", "variable s equal step\nfix 1")
-    outcome = run_script(instrument(text, TAG))
+    outcome = run_script(instrument(text))
     [run] = outcome.runs
     assert outcome.error is not None
     assert not run.finished
@@ -146,10 +144,10 @@ def test_a_run_that_fails_midway_shows_how_far_it_came(run_script):
 def test_included_files_are_probed(run_script):
     script = f"{CRYSTAL}fix 1 all nve\ninclude more.in\n"
     files = {"more.in": b"run 20\n", "other.in": b"run 5\n", "data": b"\xff\x00"}
-    probed = instrument_files(files, script, TAG)
+    probed = instrument_files(files, script)
     assert probed["other.in"] == files["other.in"]
     assert probed["data"] == files["data"]
-    outcome = run_script(instrument(script, TAG), **{"more.in": probed["more.in"].decode()})
+    outcome = run_script(instrument(script), **{"more.in": probed["more.in"].decode()})
     assert [run.last_step for run in outcome.runs] == [20]
 
 
@@ -158,7 +156,7 @@ def test_many_short_runs_are_joined(run_script):
         f"{CRYSTAL}velocity all create 300 1\nfix 1 all nve\nvariable i loop 40\nlabel again\n"
         "run 10\nnext i\njump SELF again\n"
     )
-    [run] = run_script(instrument(text, TAG)).runs
+    [run] = run_script(instrument(text)).runs
     assert (run.first_step, run.last_step) == (0, 400)
     assert len(run.series["step"]) <= 256
     assert run.series["step"][-1] == 400
@@ -166,31 +164,82 @@ def test_many_short_runs_are_joined(run_script):
 
 def test_scripts_without_runs_are_unchanged():
     text = "units metal\n# run 10\nprint 'run 10'\nlabel run\n"
-    assert instrument(text, TAG) == text
+    assert instrument(text) == text
 
 
 def test_probes_keep_labels_comments_and_continuations():
     text = "label a # here\nfix 1 all &\n nve\nrun 10\njump SELF a\n"
-    lines = instrument(text, TAG).splitlines()
-    assert [line for line in lines if TAG not in line] == text.splitlines()
-    assert len(lines) == 7
+    lines = instrument(text).splitlines()
+    expected = text.replace("run 10", "mdx_run 10").splitlines()
+    assert lines == expected
 
 
-def test_without_probes_there_are_no_runs():
-    assert parse_runs("") == ()
+def test_values_that_are_not_finite_are_none(run_script):
+    cold = "region b block 0 9 0 9 0 9\ncreate_box 1 b\ncreate_atoms 1 single 1 1 1\nmass 1 1\n"
+    wild = f"{cold}pair_style zero 2.0\npair_coeff * *\nvelocity all set 1e200 0 0\nrun 0\n"
+    run = run_script(instrument(wild)).runs[-1]
+    assert run.series["kinetic_energy"][-1] is None
+    assert run.series["potential_energy"][-1] == 0.0
 
 
-def test_fields_that_are_no_numbers_are_none():
-    head = "begin run 0 4 0.001 10 10 10\n"
-    [run] = parse_runs(f"{head}1 nan -inf 1 2 3 4 5 6 7\nend 1 4\n")
-    assert run.series["temperature"] == (None,)
-    assert run.series["potential_energy"] == (None,)
-    assert run.series["kinetic_energy"] == (1.0,)
+def test_box_that_is_not_finite_is_no_number(run_script):
+    box = "region b block 0 2 0 2 0 2\ncreate_box 1 b\nmass 1 1\npair_style none\n"
+    scaled = 2 * "change_box all x scale 1e308\n"
+    outcome = run_script(instrument(f"{box}{scaled}run 0\n"))
+    assert outcome.runs[0].first_box_lengths is None
+
+
+def test_using_the_probed_command_oneself_records_the_truth(run_script):
+    script = f"{CRYSTAL}fix 1 all nve\nmdx_run 5\nreset_timestep 500\nmdx_run 0\n"
+    runs = run_script(script).runs
+    assert [(run.first_step, run.last_step) for run in runs] == [(0, 5), (500, 500)]
+
+
+@pytest.mark.parametrize("nest", [False, True])
+def test_error_within_a_run_ends_the_script_as_lammps_does(run_script, nest):
+    script = f"{CRYSTAL}pair_style none\npair_style lj/cut 2.5\nrun 10\n"
+    files = {}
+    if nest:
+        files = {"more.in": instrument(script)}
+        script = "include more.in\n"
+    outcome = run_script(instrument(script) + "print 'went on' file proof\n", **files)
+    plain = run_script(script.replace("more.in", "plain.in"), **{"plain.in": "run 10\n"})
+    assert "ERROR" in plain.error
+    assert "coeffs are not set" in user_error(outcome.error)
+    assert "mdx" not in user_error(outcome.error)
+    assert not (outcome.folder / "proof").exists()
+    [run] = outcome.runs
+    assert not run.finished
+
+
+def test_what_a_run_recorded_is_out_of_the_scripts_reach(run_script):
+    script = f"{CRYSTAL}fix 1 all nve\nlog all.log\necho both\nrun 5\n"
+    outcome = run_script(instrument(script) + "info all out overwrite info.txt\n")
+    assert [path.name for path in outcome.folder.iterdir() if "mdxp" in path.name] == []
+    assert "mdxp" not in (outcome.folder / "info.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("every", "trusted"),
+    [
+        ("NULL", True),
+        ("\"print 'step $(step)'\"", True),
+        ("\"print 'x' append forged\"", False),
+        ('"unfix 1" "fix 1 all nve"', False),
+        ('"info fixes out overwrite names"', False),
+        ("\"print '${text}'\"", False),
+    ],
+)
+def test_commands_within_a_run_that_could_forge_it_make_it_untrusted(run_script, every, trusted):
+    script = f"{CRYSTAL}fix 1 all nve\nvariable text string x\nrun 10 every 5 {every}\n"
+    [run] = run_script(instrument(script)).runs
+    assert run.last_step == 10
+    assert run.trusted is trusted
 
 
 @pytest.mark.parametrize(("steps", "samples"), [(1, 1), (7, 7), (60, 10), (400, 40), (5000, 50)])
 def test_samples_cost_at_most_one_step_in_ten_of_long_runs(run_script, steps, samples):
     cheap = "region b block 0 9 0 9 0 9\ncreate_box 1 b\ncreate_atoms 1 single 1 1 1\nmass 1 1\n"
-    [run] = run_script(instrument(f"{cheap}run {steps}\n", TAG)).runs
+    [run] = run_script(instrument(f"{cheap}run {steps}\n")).runs
     assert run.series["step"][-1] == steps
     assert samples <= len(run.series["step"]) <= samples + 2

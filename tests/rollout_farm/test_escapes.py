@@ -125,5 +125,5 @@ def test_reward_checks_are_not_in_the_process_that_runs_the_script():
     # the zygote gets an `Order` and the files; a field for checks or the task would be a leak
     from rollout_farm.messages import Order
 
-    fields = {"number", "limits", "tag", "potential", "image_pixels", "want_final_state", "cancel"}
+    fields = {"number", "limits", "potential", "image_pixels", "want_evidence", "cancel"}
     assert set(Order.__dataclass_fields__) == fields

@@ -5,6 +5,7 @@ the filter. The numbers in the table are compared with the kernel's headers wher
 (Debian: linux-libc-dev, and linux-libc-dev-arm64-cross for the other architecture).
 """
 
+import mmap
 import platform
 import re
 import struct
@@ -100,6 +101,15 @@ def test_tgkill_is_for_oneself_only(machine: str, program: bytes):
     assert interpret(program, number, arch, OWN_PID | 1 << 40) == ALLOW
 
 
+@pytest.mark.parametrize("call", ["mmap", "mprotect"])
+def test_memory_is_never_made_executable(machine: str, program: bytes, call: str):
+    [number] = _column(machine, [seccomp._ALLOWED[call]])
+    arch = ARCHITECTURES[machine]
+    for protection in range(8):
+        answer = interpret(program, number, arch, third=protection)
+        assert answer == (EPERM if protection & mmap.PROT_EXEC else ALLOW)
+
+
 def test_what_only_an_attack_needs_kills(machine: str, program: bytes):
     for name, number in DANGEROUS[machine].items():
         assert interpret(program, number, ARCHITECTURES[machine]) == KILL, name
@@ -142,9 +152,9 @@ def test_unknown_architecture_is_refused_by_name(monkeypatch):
         seccomp.Filter()
 
 
-def interpret(program: bytes, number: int, arch: int, argument: int = 0) -> int:
+def interpret(program: bytes, number: int, arch: int, argument: int = 0, third: int = 0) -> int:
     """Return what the filter answers to a call, as seccomp(2) describes its machine."""
-    data = struct.pack("<IIQ6Q", number, arch, 0, argument, *[0] * 5)
+    data = struct.pack("<IIQ6Q", number, arch, 0, argument, 0, third, *[0] * 3)
     instructions = list(struct.iter_unpack("<HBBI", program))
     accumulator, position = 0, 0
     while True:
@@ -160,6 +170,8 @@ def interpret(program: bytes, number: int, arch: int, argument: int = 0) -> int:
                 position += if_true if accumulator >= value else if_false
             case 0x25:  # jump if greater, unsigned
                 position += if_true if accumulator > value else if_false
+            case 0x45:  # jump if any bit is set
+                position += if_true if accumulator & value else if_false
             case 0x05:  # jump
                 position += value
             case 0x06:  # return
