@@ -103,8 +103,10 @@ def _decode(finished: Finished) -> ChildRecord | None:
     if not finished.leftovers.record or finished.report.exit_signal or finished.report.exit_code:
         return None
     try:
-        return msgspec.json.decode(finished.leftovers.record, type=ChildRecord)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        record = msgspec.json.decode(finished.leftovers.record, type=ChildRecord)
+        msgspec.msgpack.encode(record)  # it takes no integers that are too large for a float
+        return record
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError) as error:
         return ChildRecord(unreadable=str(error))
 
 
