@@ -33,6 +33,7 @@ _DENIED = (
     "connections or signal processes"
 )
 _NO_RECORD = "the script ended the simulation itself (quit): no result was recorded"
+_NO_SPACE = "No space left on device"  # to a dump, while the kernel still counts a page as free
 _OUT_OF_MEMORY_TEXTS = (b"bad_alloc", b"Failed to allocate", b"Failed to reallocate")
 
 
@@ -121,6 +122,7 @@ def _status(
         report.killed_for == "output_limit"
         or report.storage_full
         or report.exit_signal == signal.SIGXFSZ
+        or (record and _NO_SPACE in (record.error or ""))
     ):
         size_mb = limits.output_bytes / 2**20
         return RunStatus.OUTPUT_LIMIT, f"the script wrote more than {size_mb:g} MiB or 2000 files"
