@@ -184,7 +184,8 @@ class Recorder:
         columns = _SAMPLED.format(t=tag)
         self._open = _OpenRun(tag=tag, after=tuple(c.format(t=tag) for c in after), run=run)
         lammps.commands([text.format(columns=columns, **values) for text in texts])
-        fixes = _FIX.findall(_take(f"{tag}i"))
+        fixes = _FIX.findall(_read(f"{tag}i"))
+        os.unlink(f"{tag}i")
         active = tuple(ActiveFix(style=style, group=group) for style, group in fixes)
         self._open = replace(self._open, run=replace(run, fixes=active))
 
@@ -195,10 +196,12 @@ class Recorder:
         run = replace(opened.run, last_step=self._lammps.global_step())
         self._keep(replace(opened, run=run), self._lammps.num_atoms(), finished=True)
         self._lammps.commands(opened.after)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(opened.tag)
 
     def _keep(self, opened: _OpenRun, num_atoms: int, *, finished: bool) -> None:
         """Add a run with its samples to the record."""
-        run, lines = opened.run, _take(opened.tag).split("\n")
+        run, lines = opened.run, _read(opened.tag).split("\n")
         is_run = run.command == "run"
         rows, forceless = _sampled_rows(lines) if is_run else _energy_rows(lines)
         names = tuple(rows[max(rows)]) if rows else ()
@@ -252,17 +255,15 @@ def _is_harmless(words: Sequence[str]) -> bool:
     )
 
 
-def _take(path: str) -> str:
-    """Return the end of a sampler's file and remove it; "" where there is none."""
+def _read(path: str) -> str:
+    """Return the end of a sampler's file, "" where there is none."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     except OSError:
         return ""
     with os.fdopen(descriptor, "rb") as file:
         file.seek(max(0, os.fstat(descriptor).st_size - _MAX_FILE_BYTES))
-        text = file.read(_MAX_FILE_BYTES).decode(errors="replace")
-    os.unlink(path)
-    return text
+        return file.read(_MAX_FILE_BYTES).decode(errors="replace")
 
 
 def _box_lengths(lammps: LammpsLibrary) -> tuple[float, float, float] | None:

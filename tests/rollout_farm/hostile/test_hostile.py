@@ -27,40 +27,12 @@ USERS = {"root": 0, "nobody": 65534} if os.geteuid() == 0 else {"self": os.geteu
 ARENAS = [(user, without) for user in USERS for without in LEFT_OUT]
 Outcomes = Mapping[str, Mapping]
 
-# Holes that are known, by the layer that is left out; a test that passes here is an error.
-_ZYGOTE_DIES = "the zygote dies of what it finds, or does not find, in the job folder"
-_NOT_CLEARED = "what lies beside the job folder stays for later scripts"
-_NOT_COUNTED = "folders, and files below the fourth level, count against no limit"
-_TOO_BIG = "files larger than the job folder end the zygote, not the script"
-_INFINITE = {
-    "a run in a box without bound": "an infinite length is null in the reply: no client reads it"
-}
-KNOWN_HOLES: Mapping[str, Mapping[str, str]] = {
-    "": {"more than the job may hold": _TOO_BIG, **_INFINITE},
-    "landlock": {"more than the job may hold": _TOO_BIG, **_INFINITE},
-    "namespaces": {
-        **_INFINITE,
-        "write to every descriptor, then quit": "/proc/self/fd opens the child's record",
-        "a file beside the job": _NOT_CLEARED,
-        "a folder beside the job": _NOT_CLEARED,
-        "the job moved away": _ZYGOTE_DIES,
-        "the job removed": _ZYGOTE_DIES,
-        "the job swapped for a file": _ZYGOTE_DIES,
-        "a tower of folders": _ZYGOTE_DIES,
-        "bytes deep down": _NOT_COUNTED,
-        "folders without number": _NOT_COUNTED,
-        "folders without number, deep down": _NOT_COUNTED,
-    },
-}
-
 
 def _battles() -> Iterator[object]:
     for user, without in ARENAS:
         for name in CATALOGUE:
-            hole = KNOWN_HOLES[without].get(name)
-            marks = [pytest.mark.xfail(reason=hole, strict=True)] if hole else []
             layers = f"without {without}" if without else "all layers"
-            yield pytest.param(user, without, name, marks=marks, id=f"{user}, {layers}: {name}")
+            yield pytest.param(user, without, name, id=f"{user}, {layers}: {name}")
 
 
 @pytest.fixture(scope="session")
