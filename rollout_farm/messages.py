@@ -71,7 +71,7 @@ class Report:
     number: int
     exit_signal: int = 0
     exit_code: int = 0
-    killed_for: str | None = None  # timeout | cancelled | output_limit
+    killed_for: str | None = None  # timeout | cancelled | output_limit | out_of_memory
     storage_full: bool = False
     wall_s: float = 0.0
     cpu_s: float = 0.0

@@ -128,7 +128,11 @@ def _status(
         return RunStatus.OUTPUT_LIMIT, f"the script wrote more than {size_mb:g} MiB or 2000 files"
     if report.exit_signal == signal.SIGSYS:
         return RunStatus.SCREENED, _DENIED
-    if (record and record.out_of_memory) or (record is None and _ran_out_of_memory(finished)):
+    if (
+        report.killed_for == "out_of_memory"
+        or (record and record.out_of_memory)
+        or (record is None and _ran_out_of_memory(finished))
+    ):
         size_mb = limits.memory_bytes / 2**20
         return RunStatus.OUT_OF_MEMORY, f"the script needs more than {size_mb:g} MiB of memory"
     if record is not None:

@@ -1,9 +1,10 @@
 """What a child process gives up before it reads a script, and the proof that it did.
 
 Layers, each named as in results: `zygote` (a separate process with an empty environment and no
-descriptors), `namespaces` (rollout_farm.namespaces), `limits` (rlimits), `landlock`, `seccomp`.
-A farm needs zygote, limits, seccomp, and one of namespaces or landlock. `self_test` finds out
-what holds with real operations in forked children; nothing is believed because a call returned 0.
+descriptors), `namespaces` (rollout_farm.namespaces), `limits` (rlimits), `landlock`, `seccomp`,
+and `cgroup`, which the worker puts around a zygote (rollout_farm.cgroups). A farm needs zygote,
+limits, seccomp, and one of namespaces or landlock. `self_test` finds out what holds with real
+operations in forked children; nothing is believed because a call returned 0.
 
 What all children share is done once, in the zygote (`prepare`); a child pays for the rest with
 every page it touches, so `confine` is short.
@@ -19,7 +20,7 @@ from dataclasses import dataclass, replace
 from mdx.lammps.run import RunLimits
 from rollout_farm import landlock, libc, seccomp
 
-LAYERS = ("zygote", "namespaces", "limits", "landlock", "seccomp")
+LAYERS = ("zygote", "namespaces", "limits", "landlock", "seccomp", "cgroup")
 _ALLOWED_VARIABLES = {"LC_CTYPE", "PATH", "LAMMPS_POTENTIALS"}  # LC_CTYPE: Python's own coercion
 _ALLOWED_PREFIXES = ("OMP_", "UCX_")
 _MAX_DESCRIPTORS = 256

@@ -11,8 +11,10 @@ elsewhere.
 """
 
 import contextlib
+import dataclasses
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -26,7 +28,8 @@ import msgspec
 from mdx.errors import FarmError
 from mdx.lammps import probes
 from mdx.lammps.run import RunRequest
-from rollout_farm import sandbox
+from rollout_farm import cgroups, sandbox
+from rollout_farm.cgroups import Cgroup
 from rollout_farm.messages import (
     SCRIPT_NAME,
     Hello,
@@ -122,11 +125,12 @@ class Slot:
     def __init__(self, *, without: Sequence[str] = (), allow_unsandboxed: bool = False):
         self._folder = tempfile.mkdtemp(prefix="mdx-slot-")
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._number = 0
+        self._number = self._num_kills = 0
         with theirs:
             self._process = _start(theirs, self._folder, tuple(without))
+        self._cgroup, reason = _put_in_cgroup(self._process.pid, without)
         try:
-            self.hello = self._greet(allow_unsandboxed)
+            self.hello = _with_cgroup(self._greet(allow_unsandboxed), reason)
         except BaseException:
             self.close()
             raise
@@ -148,6 +152,8 @@ class Slot:
 
         The slot's `fileno` becomes readable when the script has ended; call `end` then.
         """
+        if self._cgroup:
+            self._cgroup.allow(request.limits)
         self._number += 1
         run = Run(self._number, files)
         order = Order(
@@ -173,6 +179,8 @@ class Slot:
                 [leftovers] = [read_tail(number, _MAX_LEFTOVER_BYTES) for number in descriptors]
             finally:
                 close_all(descriptors)
+            if report.exit_signal == signal.SIGKILL and self._was_out_of_memory():
+                report = dataclasses.replace(report, killed_for="out_of_memory")
             return run.finish(report, msgspec.msgpack.decode(leftovers, type=Leftovers))
         except (OSError, EOFError, ValueError) as error:
             raise SlotLostError(f"zygote {self.pid}: {type(error).__name__}: {error}") from error
@@ -198,6 +206,15 @@ class Slot:
         self._process.wait()  # its end wakes a thread that waits in `run`
         self._channel.close()
         shutil.rmtree(self._folder, ignore_errors=True)
+        if self._cgroup:
+            self._cgroup.close()
+
+    def _was_out_of_memory(self) -> bool:
+        """Whether the kernel has killed a process of this slot for its memory since last asked."""
+        if self._cgroup is None:
+            return False
+        before, self._num_kills = self._num_kills, self._cgroup.num_kills
+        return self._num_kills > before
 
     def _greet(self, allow_unsandboxed: bool) -> Hello:
         self._channel.settimeout(_START_TIMEOUT_S)
@@ -215,6 +232,23 @@ class Slot:
                 f"({reasons}); --allow-unsandboxed runs them all the same, on loopback only"
             )
         return hello
+
+
+def _put_in_cgroup(pid: int, without: Sequence[str]) -> tuple[Cgroup | None, str | None]:
+    """Return the group of a process that has just started, or None and why there is none."""
+    reason = "left out by request" if "cgroup" in without else cgroups.why_not()
+    if reason:
+        return None, reason
+    try:
+        return Cgroup(pid), None
+    except OSError as error:
+        return None, f"{error.filename}: {error.strerror}"
+
+
+def _with_cgroup(hello: Hello, reason: str | None) -> Hello:
+    if reason:
+        return dataclasses.replace(hello, missing={**hello.missing, "cgroup": reason})
+    return dataclasses.replace(hello, layers=(*hello.layers, "cgroup"))
 
 
 def _start(channel: socket.socket, scratch: str, without: tuple[str, ...]) -> subprocess.Popen:

@@ -128,7 +128,8 @@ def start(channel: socket.socket, settings: ZygoteSettings) -> tuple[Zygote, Hel
         own_root=own_root,
     )
     missing = _prove(zygote) | missing
-    layers = tuple(layer for layer in sandbox.LAYERS if layer not in missing)
+    own = [layer for layer in sandbox.LAYERS if layer != "cgroup"]  # that is the worker's to add
+    layers = tuple(layer for layer in own if layer not in missing)
     hello = Hello(layers=layers, missing=missing, lammps_version=str(lammps.version()))
     confinement = sandbox.without(confinement, missing)
     return dataclasses.replace(zygote, confinement=confinement), hello

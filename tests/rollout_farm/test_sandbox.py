@@ -48,7 +48,7 @@ def test_host_without_namespaces_is_held_by_landlock(tmp_path):
     with closing(EmbeddedWorker(config)) as worker, Farm([worker.ready.address]) as farm:
         good = farm.run(RunRequest(script="units lj\nprint x file a.txt\n", want_outputs=("*",)))
         assert good.status is RunStatus.OK
-        assert good.sandbox == ("zygote", "limits", "landlock", "seccomp")
+        assert good.sandbox[:4] == ("zygote", "limits", "landlock", "seccomp")
         assert good.outputs["a.txt"].content == b"x\n"
         assert farm.run(RunRequest(script="include a.txt\n")).status is RunStatus.ERROR
         secret = tmp_path / "secret"
