@@ -12,7 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import Future, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 import grpc
@@ -75,6 +75,26 @@ def test_zygote_killed_inside_its_namespaces_costs_a_retry_and_no_wrong_result(t
         assert result.log.endswith("done 7\n")
         until(lambda: len(os.listdir(served.folder)) == 1)  # the lost slot's folder is gone
         assert served.status().num_slots_lost == 1
+
+
+@pytest.mark.parametrize("what", ["zygote", "worker"])
+def test_watched_script_ends_right_when_what_runs_it_is_killed(tmp_path, what):
+    with (
+        worker(tmp_path, "num_slots=1") as first,
+        worker(tmp_path, "num_slots=1") as second,
+        Farm([first.address, second.address]) as farm,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        shown: list[str] = []
+        request = RunRequest(script=SLOW.format(number=3))
+        future = thread.submit(farm.watch, request, shown.append)
+        until(lambda: first.status().num_busy + second.status().num_busy == 1)
+        busy = first if first.status().num_busy else second
+        os.kill(inner_zygote(busy.pid) if what == "zygote" else busy.pid, signal.SIGKILL)
+        result = future.result(60)
+        assert result.status is RunStatus.OK
+        assert result.log.endswith("done 3\n")
+        assert shown[-1].endswith("done 3\n")
 
 
 def test_client_that_is_killed_takes_all_its_processes_and_files_along(tmp_path):
