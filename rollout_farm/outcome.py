@@ -5,6 +5,7 @@ log. The log is only shown to people and asked where an error happened, with MDX
 taken out: a message must make sense beside the script that the user wrote.
 """
 
+import dataclasses
 import fnmatch
 import signal
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from mdx.lammps.log import find_error, parse_thermo
-from mdx.lammps.probes import strip_probes, user_error
+from mdx.lammps.probes import PROBED, strip_probes, user_error
 from mdx.lammps.run import (
     Evidence,
     Output,
@@ -93,10 +94,19 @@ def sandbox_stamp(hello: Hello) -> tuple[str, ...]:
 def wanted_outputs(outputs: Mapping[str, Output], patterns: Sequence[str]) -> Mapping[str, Output]:
     """Return the outputs whose path matches one of the glob patterns."""
     return {
-        path: output
+        path: _as_without_probes(output)
         for path, output in outputs.items()
         if any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)
     }
+
+
+def _as_without_probes(output: Output) -> Output:
+    """Return a file without what the probes left in it, as in a log that the script opened."""
+    if not any(name.encode() in output.content for name in PROBED.values()):
+        return output
+    text = output.content.decode("utf-8", errors="surrogateescape")
+    content = strip_probes(text).encode("utf-8", errors="surrogateescape")
+    return dataclasses.replace(output, content=content)
 
 
 def _decode(finished: Finished) -> ChildRecord | None:

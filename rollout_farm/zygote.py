@@ -152,9 +152,9 @@ def serve(zygote: Zygote) -> None:
             else:
                 report = _run(zygote, order, log)
                 outputs = files.collect(folder, content)
-        leftovers = Leftovers(record=zygote.record.read(), outputs=outputs)
-        attached = memory_file("leftovers", msgspec.msgpack.encode(leftovers))
-        send(zygote.channel, report, [attached])
+            leftovers = Leftovers(record=zygote.record.read(), outputs=outputs)
+            attached = memory_file("leftovers", msgspec.msgpack.encode(leftovers))
+            send(zygote.channel, report, [attached])  # the worker reads while we tidy up
         close_all((*descriptors, attached))
 
 

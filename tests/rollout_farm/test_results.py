@@ -145,3 +145,11 @@ def test_result_is_scored_beside_its_outputs_as_it_would_be_offline(run):
     assert farm_side.reward.total > 0.9
     energy = farm_side.evidence.final.requested_potential_energy
     assert energy == pytest.approx(farm_side.evidence.runs[0].series["potential_energy"][-1])
+
+
+def test_log_that_the_script_opens_is_as_without_probes(run):
+    script = f"log own.log\necho both\n{CRYSTAL}run 5\nclear\nprint end\n"
+    log = run(script, want_outputs=("own.log",)).outputs["own.log"].content.decode()
+    assert "\nrun 5\n" in log
+    assert "mdx" not in log
+    assert log.rstrip().endswith("end")
