@@ -12,13 +12,13 @@ model.
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from agent.evaluation import Verdict, judge
 from agent.generators import Generator, Message
 from mdx.chat import repair_messages, task_messages
-from mdx.lammps.run import RunLimits, RunRequest, RunResult
+from mdx.lammps.run import INTERACTIVE, RunLimits, RunRequest, RunResult
 from mdx.lammps.script import extract_script
 from mdx.tasks.task import Task
 
@@ -107,11 +107,10 @@ def _run_round(
     limits: RunLimits,
 ) -> Iterator[Attempt]:
     scripts = [extract_script(text) for text in texts]
-    futures = [
-        script
-        and farm.submit(RunRequest(script=script, files=task.files, limits=limits, task=task))
-        for script in scripts
-    ]
+    request = RunRequest(
+        script="", files=task.files, limits=limits, task=task, priority=INTERACTIVE
+    )
+    futures = [script and farm.submit(replace(request, script=script)) for script in scripts]
     for index, (text, script, future) in enumerate(zip(texts, scripts, futures, strict=True)):
         result = future.result() if isinstance(future, Future) else None
         yield Attempt(

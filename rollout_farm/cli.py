@@ -21,6 +21,7 @@ from mdx.config import dump_config, load_config
 from mdx.errors import FarmError, UsageError
 from mdx.lammps.run import (
     IMAGE_NAME,
+    INTERACTIVE,
     RunLimits,
     RunRequest,
     RunResult,
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from rollout_farm.proto.farm_pb2 import StatusReply
 
 KINDS = ("trivial", "failing", "lj", "eam")  # of scripts, see rollout_farm.bench
-_PEOPLE_FIRST = 1  # before the requests of a training, which have priority 0
 
 
 @click.group(cls=CommandGroup)
@@ -125,7 +125,7 @@ def run(
         limits=limits,
         want_outputs=(*patterns, *([IMAGE_NAME] if image else [])),
         image_pixels=image,
-        priority=_PEOPLE_FIRST,
+        priority=INTERACTIVE,
     )
     with farm.connect(num_slots=1, allow_unsandboxed=allow_unsandboxed) as opened:
         if as_json:

@@ -22,6 +22,7 @@ from mdx.tasks.task import Potential, Task
 T = TypeVar("T")
 Series = tuple[float | None, ...]
 IMAGE_NAME = "final.jpg"
+INTERACTIVE = 1  # priority of what a person waits for, before a training's 0
 
 
 class RunStatus(StrEnum):
@@ -58,7 +59,7 @@ class RunRequest:
     want_outputs: tuple[str, ...] = ()  # glob patterns of the files to send back
     image_pixels: int = 0  # width of a picture of the final state (IMAGE_NAME); 0: none
     want_evidence: bool = True  # a task's request has it in any case
-    priority: int = 0  # the higher is run first; people's requests go before a training's
+    priority: int = 0  # the higher is run first
 
     @property
     def is_probed(self) -> bool:
