@@ -35,6 +35,7 @@ _DENIED = (
 )
 _NO_RECORD = "the script ended the simulation itself (quit): no result was recorded"
 _NO_SPACE = "No space left on device"  # to a dump, while the kernel still counts a page as free
+_MAX_SCREENED_CHARS = 1 << 16
 _OUT_OF_MEMORY_TEXTS = (b"bad_alloc", b"Failed to allocate", b"Failed to reallocate")
 
 
@@ -72,7 +73,12 @@ def to_result(
 
 
 def refused(request: RunRequest, hello: Hello) -> RunResult | None:
-    """Return the result of a request that is not run: its script says what will be denied."""
+    """Return the result of a request that is not run: its script says what will be denied.
+
+    A long script is left to the sandbox: parsing takes a second a megabyte, and others wait.
+    """
+    if len(request.script) > _MAX_SCREENED_CHARS:
+        return None
     found = refuse(Script.parse(request.script))
     if found is None:
         return None
