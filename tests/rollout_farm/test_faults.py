@@ -22,6 +22,8 @@ from mdx.errors import FarmError
 from mdx.lammps.run import RunLimits, RunRequest, RunStatus, to_json
 from rollout_farm import remote, wire
 from rollout_farm.client import Farm
+from rollout_farm.messages import Hello
+from rollout_farm.outcome import refused
 from rollout_farm.proto import farm_pb2
 
 from .processes import (
@@ -273,6 +275,20 @@ def test_burst_of_2000_calls_is_answered_or_told_to_come_again(tmp_path):
         assert longest < 2 * max_waiting  # some are taken in one turn of the event loop
         status = served.status()
         assert (status.num_busy, status.num_waiting, status.num_slots_lost) == (0, 0, 0)
+
+
+def test_long_script_is_left_to_the_sandbox_and_keeps_nobody_waiting(tmp_path):
+    long = "print 'x' screen no\n" * 100_000 + "shell touch x\n"  # 2 MB
+    request = RunRequest(script=long, limits=RunLimits(wall_time_s=30.0, cpu_time_s=30.0))
+    assert refused(request, Hello()) is None
+    assert refused(RunRequest(script=long[-100:]), Hello()).status is RunStatus.SCREENED
+    with worker(tmp_path, "num_slots=2") as served, Farm([served.address]) as farm:
+        future = farm.submit(request)
+        quick = farm.run(RunRequest(script="# quick\n"))
+        assert quick.status is RunStatus.OK
+        assert not future.done()
+        assert future.result(120).status is RunStatus.SCREENED
+        assert served.status().num_slots_lost == 0
 
 
 def test_clients_that_leave_in_the_middle_of_a_burst_leave_nothing_behind(tmp_path):
