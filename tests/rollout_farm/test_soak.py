@@ -148,7 +148,8 @@ def test_5000_jobs_end_right_and_leave_nothing_behind(tmp_path):
             assert now.all_bytes < 1.05 * then.all_bytes
             assert one.status().num_runs > NUM_JOBS / 3
             assert one.errors.read_text() == ""
-        assert lost <= NUM_KILLS
+        print(f"{lost} slots lost")
+        assert 1 <= lost <= NUM_KILLS
 
 
 def _draw() -> Iterator[Job]:
