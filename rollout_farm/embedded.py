@@ -101,7 +101,12 @@ def _start(config: WorkerConfig, folder: str) -> "subprocess.Popen[bytes]":
 
 
 def _short_folder() -> str:
-    base = tempfile.gettempdir()
-    return tempfile.mkdtemp(
-        prefix="mdx-farm-", dir=base if len(os.fsencode(base)) < _MAX_FOLDER_LENGTH else "/tmp"
-    )
+    try:
+        base = tempfile.gettempdir()
+        base = base if len(os.fsencode(base)) < _MAX_FOLDER_LENGTH else "/tmp"
+        return tempfile.mkdtemp(prefix="mdx-farm-", dir=base)
+    except OSError as error:
+        raise FarmError(
+            f"no folder for temporary files can be used ({error.strerror or error}): make room in "
+            "/tmp, or set TMPDIR to a folder that has some"
+        ) from error

@@ -20,7 +20,7 @@ _OPTIONS = (
     ("grpc.max_reconnect_backoff_ms", 1000),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.keepalive_time_ms", 20_000),  # finds out that a machine is gone
-    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),  # what gRPC heeds in place of keepalive_timeout_ms
 )
 _TLS_TROUBLE = (  # what gRPC says when it cannot connect, and what that means
     ("CERTIFICATE_VERIFY_FAILED", "its certificate is none that --farm-tls-ca vouches for"),

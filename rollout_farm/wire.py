@@ -23,6 +23,7 @@ _MAX_LIMIT_S = 10**6  # poll takes no more than 2**31 ms
 _MAX_NAME_BYTES = 255  # of a file, to the kernel
 _MAX_FILES = 1000  # half of what a job folder holds
 _MAX_POTENTIAL_CHARS = 1 << 13  # it travels to the zygote in one packet
+_MAX_SCRIPT_CHARS = 1 << 20  # reading one takes seconds a megabyte
 _MAX_REQUEST_BYTES = MAX_MESSAGE_BYTES // 4  # leaves room for the encoding of a task's files
 CHANNEL_OPTIONS = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -97,6 +98,11 @@ def _check_files(request: RunRequest) -> None:
             )
     if len(request.files) > _MAX_FILES:
         raise UsageError(f"a script may be given {_MAX_FILES} files, not {len(request.files)}")
+    if len(request.script) > _MAX_SCRIPT_CHARS:
+        raise UsageError(
+            f"a script may have {_MAX_SCRIPT_CHARS >> 20} MiB, not "
+            f"{len(request.script) / 2**20:.1f}: put data into files"
+        )
     num_bytes = len(request.script) + sum(map(len, request.files.values()))
     if num_bytes > _MAX_REQUEST_BYTES:
         raise UsageError(
