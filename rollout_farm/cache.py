@@ -6,10 +6,10 @@ other ends that depend on the machine are never kept, and an infrastructure fail
 
 import asyncio
 import contextlib
+import functools
 import hashlib
-import importlib.metadata
 import platform
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from mdx.lammps.run import RunRequest, RunResult, RunStatus, to_json
 from rollout_farm.config import CacheConfig
 from rollout_farm.disk_cache import DiskCache
 from rollout_farm.pool import Watcher
+from rollout_farm.slot import ROOT
 
 _KEPT = (RunStatus.OK, RunStatus.ERROR)
 
@@ -25,13 +26,16 @@ _KEPT = (RunStatus.OK, RunStatus.ERROR)
 def machine_digest(lammps_version: str) -> str:
     """Return the hash of what a result depends on beside its request.
 
-    The LAMMPS build, its potential files, MDX's own version (probes, rewards) and the processor,
-    whose kind decides the last digits.
+    That is the LAMMPS build and its potential files (by name and size), MDX's own code for runs and
+    rewards, and the processor, whose kind decides the last digits.
     """
-    parts = [lammps_version, importlib.metadata.version("mdx-stack"), _processor()]
+    digest = hashlib.sha256(f"{lammps_version}\n{_processor()}\n".encode())
     for path in [package_dir() / "liblammps.so", *sorted(Path(potentials_dir()).iterdir())]:
-        parts.append(f"{path.name} {path.stat().st_size}")
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+        digest.update(f"{path.name} {path.stat().st_size}\n".encode())
+    for folder in ("mdx/lammps", "mdx/rewards", "mdx/tasks", "rollout_farm"):
+        for path in sorted(Path(ROOT, folder).rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _processor() -> str:
@@ -78,7 +82,7 @@ class ResultCache:
         self._num_bytes = 0
         self._kept: OrderedDict[str, bytes] = OrderedDict()
         self._in_flight: dict[str, asyncio.Task[bytes]] = {}
-        self._num_callers: dict[str, int] = {}
+        self._num_callers: Counter[asyncio.Task[bytes]] = Counter()
 
     async def get(self, request: RunRequest, watch: Watcher | None = None) -> tuple[bytes, bool]:
         """Return the result as JSON and whether another request had it run.
@@ -93,10 +97,15 @@ class ResultCache:
         joined = key in self._in_flight
         if not joined:
             task = asyncio.get_running_loop().create_task(self._run_and_keep(key, request, watch))
-            task.add_done_callback(lambda _: self._in_flight.pop(key, None))
+            task.add_done_callback(functools.partial(self._forget, key))
             self._in_flight[key] = task
         self.num_hits += joined
         return await self._wait(key, self._in_flight[key]), joined
+
+    def _forget(self, key: str, task: "asyncio.Task[bytes]") -> None:
+        """Let nobody join a run any more; another one of the same key may be in flight by now."""
+        if self._in_flight.get(key) is task:
+            del self._in_flight[key]
 
     def _find(self, key: str) -> bytes | None:
         if key in self._kept:
@@ -117,15 +126,15 @@ class ResultCache:
             self._num_bytes -= len(dropped)
 
     async def _wait(self, key: str, task: "asyncio.Task[bytes]") -> bytes:
-        self._num_callers[key] = self._num_callers.get(key, 0) + 1
+        self._num_callers[task] += 1
         try:
             return await asyncio.shield(task)
         finally:
-            self._num_callers[key] -= 1
-            if not self._num_callers[key]:
-                del self._num_callers[key]
+            self._num_callers[task] -= 1
+            if not self._num_callers[task]:
+                del self._num_callers[task]
                 if not task.done():
-                    self._in_flight.pop(key, None)
+                    self._forget(key, task)
                     task.cancel()
 
     async def _run_and_keep(self, key: str, request: RunRequest, watch: Watcher | None) -> bytes:

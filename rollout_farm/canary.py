@@ -45,7 +45,7 @@ def check(slot: Slot) -> None:
     rows = [row for table in result.thermo for row in table.rows]
     energies = [value for row in rows for value in row[1:] if value is not None]
     if len(energies) != 4:
-        raise FarmError(f"a slot ran a known script without its {len(rows)} lines of thermo output")
+        raise FarmError(f"a slot printed {len(rows)} thermo lines for a known script, not 2")
     start, first_total, _, last_total = energies
     if not math.isclose(start, _CRYSTAL_ENERGY, rel_tol=1e-6) or (
         abs(last_total - first_total) > _DRIFT

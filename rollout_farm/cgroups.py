@@ -85,6 +85,8 @@ class Cgroup:
 @functools.cache
 def why_not() -> str | None:
     """Try it: return why groups do not hold here, or None if they do. Done once a process."""
+    with contextlib.suppress(OSError):  # said below
+        _parents()  # before there are more processes in this group, see _hand_down
     process = subprocess.Popen(
         [sys.executable, "-I", "-S", "-c", _FORK],
         stdin=subprocess.PIPE,

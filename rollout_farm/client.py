@@ -33,6 +33,7 @@ from mdx.lammps.run import RunRequest, RunResult
 from rollout_farm import wire
 from rollout_farm.config import ClientSecurity, WorkerConfig
 from rollout_farm.fleet import Fleet
+from rollout_farm.proto import farm_pb2
 from rollout_farm.remote import RemoteWorker, explain
 from rollout_farm.security import load_access
 
@@ -50,6 +51,7 @@ _FINAL_CODES = (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.PERMISSION_DENIED
 @dataclass(kw_only=True, eq=False)
 class _Job:
     request: RunRequest
+    message: farm_pb2.RunScriptRequest
     future: "Future[RunResult]" = field(default_factory=Future)
     num_failures: int = 0
     num_refusals: int = 0
@@ -117,7 +119,7 @@ class Farm:
         Raises UsageError at once for a request that no worker could run.
         """
         wire.check_request(request)
-        job = _Job(request=request)
+        job = _Job(request=request, message=wire.pack_request(request))
         with self._changed:
             if self._closed:
                 raise FarmError("the farm is closed")
@@ -210,7 +212,7 @@ class Farm:
             job.last_worker = worker
             worker.num_outstanding += 1
             self._sent.add(job)
-            worker.start(job.request, functools.partial(self._ended, job))
+            worker.start(job.request, job.message, functools.partial(self._ended, job))
 
     def _ended(self, job: _Job, call: grpc.Future) -> None:
         """Take the end of a call: a result, a failure for good, or one to try again."""

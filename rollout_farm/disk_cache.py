@@ -56,8 +56,8 @@ class DiskCache:
                     os.unlink(file.name)
                     raise
             self._num_bytes += _DIGEST_BYTES + len(content)
-        if self._num_bytes > self._max_bytes:
-            self._shrink()
+            if self._num_bytes > self._max_bytes:
+                self._shrink()
 
     def _shrink(self) -> None:
         files = sorted(self._files(), key=lambda file: file[1])
@@ -65,8 +65,9 @@ class DiskCache:
         for size, _, path in files:
             if self._num_bytes <= _SHRINK_TO * self._max_bytes:
                 return
-            path.unlink(missing_ok=True)
-            self._num_bytes -= size
+            with contextlib.suppress(OSError):  # another user's, in a shared folder
+                path.unlink(missing_ok=True)
+                self._num_bytes -= size
 
     def _files(self) -> list[tuple[int, float, Path]]:
         """Return (size, last use, path) of every file."""

@@ -227,8 +227,8 @@ class Fleet:
         dead.close()
         try:
             self.embedded = EmbeddedWorker(self._config)
-        except FarmError as error:
+        except (FarmError, OSError) as error:
             with self._changed:
                 self._problems = (f"the worker on this machine: {error}",)
-            raise
+            raise FarmError(str(error)) from error
         self._read_addresses()

@@ -32,19 +32,9 @@ class Metrics:
         )
         for status in RunStatus:
             self._runs.labels(status)  # shown from the start, as 0
-        self._run_s = Histogram(
-            "mdx_farm_run_seconds",
-            "Wall time of a script",
-            buckets=_SECONDS,
-            registry=self.registry,
-        )
+        self._run_s = self._histogram("mdx_farm_run_seconds", "Wall time of a script")
         self._cpu_s = self._histogram("mdx_farm_cpu_seconds", "CPU time of a script")
-        self._queue_s = Histogram(
-            "mdx_farm_queue_seconds",
-            "Time that a script waited",
-            buckets=_SECONDS,
-            registry=self.registry,
-        )
+        self._queue_s = self._histogram("mdx_farm_queue_seconds", "Time that a script waited")
         self._refused = Counter(
             "mdx_farm_refused", "Requests not taken, by reason", ["reason"], registry=self.registry
         )

@@ -156,10 +156,10 @@ def _status(
             raise SlotLostError(f"the process that runs the script failed: {record.defect}")
         if record.unreadable:
             return RunStatus.CRASHED, f"the script left no readable result: {record.unreadable}"
+        if record.timed_out:  # also where a later command failed for it
+            return RunStatus.TIMEOUT, _over_time(limits)
         if record.error:
             return RunStatus.ERROR, record.error
-        if record.timed_out:
-            return RunStatus.TIMEOUT, _over_time(limits)
         return RunStatus.OK, None
     if report.exit_signal == signal.SIGKILL:
         raise SlotLostError("the child was killed from outside")

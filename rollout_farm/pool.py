@@ -43,6 +43,7 @@ class Pool:
         self._waiting: list[tuple[int, int, asyncio.Future[Slot]]] = []  # heap
         self._arrivals = itertools.count()
         self._slots: set[Slot] = set()
+        self._closing = False
         self._repairs: set[asyncio.Task[None]] = set()
         # one thread for each slot, and one for each that starts in place of a lost one
         self._threads = ThreadPoolExecutor(2 * config.slots, thread_name_prefix="slot")
@@ -68,6 +69,10 @@ class Pool:
 
     async def close(self) -> None:
         """End every slot with whatever runs in it."""
+        self._closing = True
+        for _, _, turn in self._waiting:
+            if not turn.done():
+                turn.set_exception(FarmError("this worker has stopped"))
         repairs = list(self._repairs)
         for task in repairs:
             task.cancel()
@@ -99,6 +104,8 @@ class Pool:
         raise AssertionError("unreachable")
 
     async def _next_idle(self, priority: int) -> Slot:
+        if self._closing:
+            raise FarmError("this worker has stopped")
         if self._idle:
             return self._idle.pop()
         turn: asyncio.Future[Slot] = asyncio.get_running_loop().create_future()
@@ -168,6 +175,8 @@ class Pool:
 
     def _give_back(self, slot: Slot, lost: bool) -> None:
         self.num_runs += 1
+        if self._closing:
+            return
         every = self.config.canary_every
         if lost or slot.num_jobs >= self.config.recycle_every:
             self._repair(self._replace(slot))
@@ -185,7 +194,7 @@ class Pool:
         """Offer a slot again if it still gets a known script right."""
         try:
             await self._in_thread(canary.check, slot)
-        except FarmError:
+        except Exception:  # whatever it is, the slot is not to be used again
             self.num_lost += 1
             await self._replace(slot)
         else:
@@ -196,7 +205,7 @@ class Pool:
         self._slots.discard(slot)
         await self._in_thread(slot.close)
         while True:
-            with contextlib.suppress(FarmError, OSError):
+            with contextlib.suppress(Exception):  # tried again until it works
                 new = await self._start_slot()
                 self._slots.add(new)
                 self._offer(new)
@@ -227,15 +236,15 @@ class Pool:
 
 async def _readable(slot: Slot, timeout_s: float) -> None:
     """Wait until the slot has something to say, or `timeout_s` are over."""
-    loop = asyncio.get_running_loop()
+    loop, descriptor = asyncio.get_running_loop(), slot.fileno()
     ready: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(slot.fileno(), _wake, ready)
+    loop.add_reader(descriptor, _wake, ready)
     timer = loop.call_later(timeout_s, _wake, ready)
     try:
         await ready
     finally:
         timer.cancel()
-        loop.remove_reader(slot.fileno())
+        loop.remove_reader(descriptor)
 
 
 def _wake(ready: "asyncio.Future[None]") -> None:

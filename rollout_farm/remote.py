@@ -108,11 +108,14 @@ class RemoteWorker:
         except grpc.RpcError as error:
             raise FarmError(f"{self.address}: {explain(error)}") from error
 
-    def start(self, request: RunRequest, on_end: Callable[[grpc.Future], None]) -> grpc.Future:
-        """Send a request; `on_end` is called with the ended call, in a thread of gRPC's."""
-        call = self._run.future(
-            wire.pack_request(request), timeout=_timeout_s(request), metadata=self._metadata
-        )
+    def start(
+        self,
+        request: RunRequest,
+        message: farm_pb2.RunScriptRequest,
+        on_end: Callable[[grpc.Future], None],
+    ) -> grpc.Future:
+        """Send a request, packed as `message`; a thread of gRPC's calls `on_end` with the call."""
+        call = self._run.future(message, timeout=_timeout_s(request), metadata=self._metadata)
         call.add_done_callback(on_end)
         return call
 

@@ -11,6 +11,7 @@ every page it touches, so `confine` is short.
 """
 
 import fcntl
+import math
 import os
 import resource
 import signal
@@ -113,7 +114,7 @@ def confine(confinement: Confinement, limits: RunLimits) -> None:
 
 def _limit(own_bytes: int, limits: RunLimits) -> None:
     memory_bytes = own_bytes + limits.memory_bytes
-    cpu_s = max(1, round(limits.cpu_time_s + 0.5))
+    cpu_s = math.ceil(limits.cpu_time_s)  # the kernel counts whole seconds
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 1))
     resource.setrlimit(resource.RLIMIT_FSIZE, (limits.output_bytes, limits.output_bytes))

@@ -124,6 +124,7 @@ class Slot:
 
     def __init__(self, *, without: Sequence[str] = (), allow_unsandboxed: bool = False):
         self._folder = tempfile.mkdtemp(prefix="mdx-slot-")
+        cgroups.why_not()  # before there is a zygote in this process's own group
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._number = self._num_kills = 0
         with theirs:
@@ -152,10 +153,13 @@ class Slot:
 
         The slot's `fileno` becomes readable when the script has ended; call `end` then.
         """
-        if self._cgroup:
-            self._cgroup.allow(request.limits)
-        self._number += 1
-        run = Run(self._number, files)
+        try:
+            if self._cgroup:
+                self._cgroup.allow(request.limits)
+            self._number += 1
+            run = Run(self._number, files)
+        except OSError as error:
+            raise SlotLostError(f"zygote {self.pid}: {error}") from error
         order = Order(
             number=run.number,
             limits=request.limits,
@@ -179,6 +183,8 @@ class Slot:
                 [leftovers] = [read_tail(number, _MAX_LEFTOVER_BYTES) for number in descriptors]
             finally:
                 close_all(descriptors)
+            if report.number != run.number:
+                raise SlotLostError(f"zygote {self.pid} reported another run")
             if report.exit_signal == signal.SIGKILL and self._was_out_of_memory():
                 report = dataclasses.replace(report, killed_for="out_of_memory")
             return run.finish(report, msgspec.msgpack.decode(leftovers, type=Leftovers))

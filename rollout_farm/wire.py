@@ -17,6 +17,7 @@ RUN_METHOD = f"/{SERVICE}/Run"
 WATCH_METHOD = f"/{SERVICE}/Watch"
 STATUS_METHOD = f"/{SERVICE}/Status"
 MAX_MESSAGE_BYTES = 64 << 20
+_MAX_PRIORITY = 1000
 _MAX_PIXELS = 4096
 _MAX_LIMIT = 2**53  # as many bytes as a double holds, more than any machine has
 _MAX_LIMIT_S = 10**6  # poll takes no more than 2**31 ms
@@ -69,6 +70,8 @@ def check_request(request: RunRequest) -> None:
     """Raise UsageError for what no worker could run: names with folders, too much data, limits."""
     _check_files(request)
     _check_limits(request.limits)
+    if abs(request.priority) > _MAX_PRIORITY:
+        raise UsageError(f"a priority lies within {_MAX_PRIORITY} of 0, not {request.priority}")
     if not 0 <= request.image_pixels <= _MAX_PIXELS:
         raise UsageError(
             f"a picture may be up to {_MAX_PIXELS} pixels wide, not {request.image_pixels}"

@@ -49,7 +49,7 @@ _SERVER_OPTIONS = (
 # says that the script was not started; clients go elsewhere at once and count no failure
 _PUSHBACK = "grpc-retry-pushback-ms"
 _NOT_STARTED = ((_PUSHBACK, "0"),)
-_MAX_PUSHBACK_MS = 10_000
+_MIN_PUSHBACK_MS, _MAX_PUSHBACK_MS = 100, 10_000
 _MAX_REASON_CHARS = 1000  # gRPC takes 8 KB of trailers, and it may quote what it refuses
 _LOOK_EVERY_S = 0.2  # into the logs that people watch
 
@@ -100,7 +100,8 @@ class Service:
             )
         if self._pool.num_waiting >= self._config.max_waiting:
             self._metrics.count_refusal("queue_full")
-            pause_ms = min(_MAX_PUSHBACK_MS, round(1000 * self._pool.expected_wait_s))
+            wait_ms = round(1000 * self._pool.expected_wait_s)
+            pause_ms = min(_MAX_PUSHBACK_MS, max(_MIN_PUSHBACK_MS, wait_ms))
             await context.abort(
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
                 "the queue is full",

@@ -27,7 +27,7 @@ from mdx.lammps.library import Lammps, initialise_mpi, load_library, potentials_
 from mdx.lammps.recorder import Recorder
 from mdx.lammps.run import RunLimits
 from rollout_farm import files, libc, namespaces, sandbox
-from rollout_farm.child import LogEnd, RecordMemory, run_child
+from rollout_farm.child import LogEnd, RecordMemory, rehearse, run_child
 from rollout_farm.messages import (
     Hello,
     Leftovers,
@@ -102,6 +102,7 @@ def start(channel: socket.socket, settings: ZygoteSettings) -> tuple[Zygote, Hel
         potentials, jobs, job = namespaces.POTENTIALS, namespaces.JOBS, namespaces.JOB
     os.environ["LAMMPS_POTENTIALS"] = potentials
     lammps = _open_lammps()
+    rehearse(ARGUMENTS, jobs)
     if own_root:
         namespaces.seal()
     os.closerange(3, settings.channel)  # MPI's, mapped by now

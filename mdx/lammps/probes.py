@@ -15,9 +15,9 @@ in files that the script writes itself; such steps do not count.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
-from mdx.lammps.script import Command, Script, split_words
+from mdx.lammps.script import Command, Script, split_lines, split_words
 
 PROBED = {"run": "mdx_run", "minimize": "mdx_minimize"}
 NAME_PREFIX = "mdxp"  # of everything that a probe defines in LAMMPS; 12 hexadecimal digits follow
@@ -28,13 +28,14 @@ _TIME_LEFT = "  Walltime left :"  # what a run begins with under `timer timeout`
 
 def instrument(script_text: str) -> str:
     """Return the script with every `run` and `minimize` probed; all else stays as it is."""
-    lines = script_text.splitlines()
+    lines = split_lines(script_text)
     pieces, position = [], 0
     for command in Script.parse(script_text).commands:
         first, end = command.lines
         if command.name in PROBED:
-            pieces += [*lines[position:first], _probed(lines[first])]
-            position = first + 1
+            name, text = _probed(lines[first], command)
+            pieces += [*lines[position:first], text]
+            position = first + 1 if name else end
         elif command.name == "if" and (text := _probe_if(command)) != command.text:
             pieces += [*lines[position:first], text]
             position = end
@@ -46,9 +47,8 @@ def instrument_files(files: Mapping[str, bytes], script_text: str) -> dict[str, 
     result, queue = dict(files), [script_text]
     seen: set[str] = set()
     while queue:
-        for command in Script.parse(queue.pop()).commands:
-            name = command.arguments[0] if command.arguments else ""
-            if command.name in ("include", "jump") and name in files and name not in seen:
+        for name in _read_as_scripts(Script.parse(queue.pop())):
+            if name in files and name not in seen:
                 seen.add(name)
                 if len(files[name]) <= MAX_TEXT_BYTES:
                     text = files[name].decode(errors="replace")
@@ -59,12 +59,18 @@ def instrument_files(files: Mapping[str, bytes], script_text: str) -> dict[str, 
 
 def strip_probes(log: str) -> str:
     """Return a log as it would be without probes and time limit."""
-    lines, done = [], ""  # the command that a probed one says again
+    lines, echoed = [], None  # the name of a probed command: what it runs is echoed once more
     for line in log.split("\n"):
+        if line.startswith(_TIME_LEFT) or _OURS.search(line):
+            continue
         written = _as_written(line)
-        if not (line.startswith(_TIME_LEFT) or _OURS.search(line) or (done and line == done)):
-            lines.append(written)
-        done = " ".join(written.partition("#")[0].split()) if written != line else ""
+        name = written.split(None, 1)[0] if written.strip() else ""
+        if written == line and name and name == echoed:
+            echoed = None
+            continue
+        if written != line:
+            echoed = name
+        lines.append(written)
     return "\n".join(lines)
 
 
@@ -78,16 +84,29 @@ def is_ours(file_name: str) -> bool:
     return file_name.startswith(NAME_PREFIX) and _OURS.match(file_name) is not None
 
 
-def _probed(text: str) -> str:
-    """Return the first line of a command with the name of the probed command."""
-    word = split_words(text)[0]
-    return text[: word.start] + PROBED[word.value] + text[word.end :]
+def _probed(line: str, command: Command) -> tuple[bool, str]:
+    """Return whether a command's name is in its first line, and that line (else all) probed."""
+    words = split_words(line)
+    is_there = bool(words) and words[0].value == command.name
+    text, word = (line, words[0]) if is_there else (command.text, command.words[0])
+    return is_there, text[: word.start] + PROBED[command.name] + text[word.end :]
 
 
 def _as_written(line: str) -> str:
     for name, probed in PROBED.items():
         line = line.replace(probed, name)
     return line
+
+
+def _read_as_scripts(script: Script) -> Iterator[str]:
+    """Yield the names of the files that a script includes or jumps to."""
+    for command in script.commands:
+        commands = [command.words]
+        if command.name == "if":
+            commands = [split_words(word.value) for word in command.words if word.quoted]
+        for words in commands:
+            if len(words) > 1 and words[0].value in ("include", "jump"):
+                yield words[1].value.removeprefix("./")
 
 
 def _probe_if(command: Command) -> str:

@@ -89,6 +89,7 @@ _COMMANDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "run": (_BEFORE_RUN, _AFTER_RUN),
     "minimize": (_BEFORE_MINIMIZE, _AFTER_MINIMIZE),
 }
+_INTEGER = re.compile(r"-?[0-9]{1,18}")
 _FIX = re.compile(r"^Fix\[.*?\]:.*?, *style = (\S+), *group = (\S+)", re.MULTILINE)
 # what `run ... every` may do: it neither defines anything nor writes to a file
 _HARMLESS = re.compile(r"NULL|print\s+(\"[^\"]*\"|'[^']*'|[^\s\"']+)")
@@ -159,14 +160,12 @@ class Recorder:
 
     def _before(self, words: Sequence[str]) -> None:
         lammps = self._lammps
-        if lammps.extract_setting("box_exist") != 1:
-            return  # LAMMPS will say so
+        num_steps = _asked_steps(words)
+        if lammps.extract_setting("box_exist") != 1 or num_steps is None:
+            return  # LAMMPS will say what is wrong
         tag = f"{NAME_PREFIX}{os.urandom(6).hex()}"
         step, num_atoms = lammps.global_step(), lammps.num_atoms()
-        last = step
-        commands, after = _COMMANDS[words[0]]
-        if words[0] == "run":
-            last = int(words[1]) if "upto" in words else step + int(words[1])
+        last = num_steps if "upto" in words else step + num_steps
         run = ProbedRun(
             command=words[0],
             first_step=step,
@@ -179,6 +178,8 @@ class Recorder:
             finished=False,
             trusted=_is_harmless(words),
         )
+        # what runs commands in between counts for nothing, and samplers would be in its way
+        commands, after = _COMMANDS[words[0]] if run.trusted else ((), ())
         texts = [_BEFORE, *commands]
         values = {"t": tag, "every": _interval(last - step), "last": max(last, 1)}
         columns = _SAMPLED.format(t=tag)
@@ -221,16 +222,23 @@ class Recorder:
 def _without_pre_no(words: Sequence[str]) -> list[str]:
     """Leave `pre no` out: new samplers need a set-up run."""
     for index, pair in enumerate(itertools.pairwise(words)):
-        if pair == ("pre", "no"):
+        if pair[0] == "pre" and pair[1] in ("no", "off", "false"):
             return [*words[:index], *words[index + 2 :]]
     return list(words)
 
 
 def _quoted(word: str) -> str:
     """Return a word as one word of a command, whatever is in it."""
-    if not word or any(c in word for c in " \t\"'#$&"):
+    if not word or any(c in word for c in " \t\"'#$"):
         return f"'{word}'" if '"' in word and "'" not in word else f'"""{word}"""'
     return word
+
+
+def _asked_steps(words: Sequence[str]) -> int | None:
+    """Return the number in `run N`, 0 for a minimisation, None where it is no number."""
+    if words[0] != "run":
+        return 0
+    return int(words[1]) if len(words) > 1 and _INTEGER.fullmatch(words[1]) else None
 
 
 def _interval(num_steps: int) -> int:
@@ -347,4 +355,5 @@ def _continues(previous: ProbedRun, run: ProbedRun) -> bool:
         and previous.timestep == run.timestep
         and previous.fixes == run.fixes
         and previous.pair_style == run.pair_style
+        and previous.trusted == run.trusted
     )

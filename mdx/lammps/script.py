@@ -98,10 +98,16 @@ def _commands(text: str) -> Iterator[Command]:
             )
 
 
+def split_lines(text: str) -> list[str]:
+    """Return the lines of a script, which end where LAMMPS thinks they do: at newlines only."""
+    lines = text.split("\n")
+    return lines if lines[-1] else lines[:-1]
+
+
 def _logical_lines(text: str) -> Iterator[tuple[int, int, str]]:
     """Yield (first line, line after the last, joined text), as Input::file() reads them."""
     first, pieces, is_quoted = 0, [], False
-    lines = text.splitlines()
+    lines = split_lines(text)
     for number, line in enumerate(lines):
         line = line.rstrip()
         last = number == len(lines) - 1

@@ -243,3 +243,40 @@ def test_samples_cost_at_most_one_step_in_ten_of_long_runs(run_script, steps, sa
     [run] = run_script(instrument(f"{cheap}run {steps}\n")).runs
     assert run.series["step"][-1] == steps
     assert samples <= len(run.series["step"]) <= samples + 2
+
+
+@pytest.mark.parametrize(
+    "runs",
+    [
+        "run 5\nrun 5\n",
+        "variable n equal 5\nrun ${n} # five\nrun   $(v_n)\n",
+        "run 5 &\n  post no\n",
+        "&\nrun 5\n",
+        "ru&\nn 5\n",
+        'if "1 > 0" then "run 5" "print yes" else "run 6"\n',
+        "label a\nvariable k loop 3\nrun 2\nnext k\njump SELF a\n",
+        "minimize 0 0 3 3\nclear\n",
+        "run 5 every 2 \"print 'at $(step)'\"\n",
+        "run 10 pre off\n",
+        "# a page\x0cbreak and a \u2028 separator\nrun 3\n",
+        "run 4 every 2 'reset_timestep 0'\n",
+    ],
+)
+def test_log_is_that_of_the_script_without_probes(run_script, runs):
+    text = f"{CRYSTAL}fix 1 all nve\nvelocity all create 300 1\n{runs}print end\n"
+    plain, probed = run_script(text), run_script(instrument(text))
+    assert (probed.error, plain.error) == (None, None)
+    told = [
+        [line for line in log.split("\n") if line.startswith(("run", "min", "print", "if"))]
+        for log in (strip_probes(probed.log), plain.log)
+    ]
+    assert told[0] == told[1]
+    assert "mdx" not in strip_probes(probed.log)
+
+
+def test_runs_in_files_included_by_an_if_are_probed(run_script):
+    files = {"a.in": b"run 3\n"}
+    text = f'{CRYSTAL}if "1 > 0" then "include ./a.in"\n'
+    probed = instrument_files(files, text)
+    [run] = run_script(instrument(text), **{"a.in": probed["a.in"].decode()}).runs
+    assert run.last_step == 3

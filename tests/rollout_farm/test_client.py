@@ -71,6 +71,12 @@ def workers() -> Iterator[list[EmbeddedWorker]]:
         worker.close()
 
 
+def test_priority_out_of_bounds_is_refused_and_the_farm_goes_on(farm):
+    with pytest.raises(UsageError, match="priority"):
+        farm.submit(RunRequest(script="units lj\n", priority=2**40))
+    assert farm.run(RunRequest(script="units lj\n")).status is RunStatus.OK
+
+
 def test_25_different_scripts_at_once_give_what_each_gives_alone(farm):
     requests = [RunRequest(script=crystal(seed)) for seed in range(1, 26)]
     together = [future.result() for future in [farm.submit(request) for request in requests]]

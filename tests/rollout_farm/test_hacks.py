@@ -111,9 +111,12 @@ _FORGERIES = {
 }
 
 
+@pytest.mark.parametrize(
+    "before", ["", "variable i loop 33\nlabel a\nrun 0\nnext i\njump SELF a\n"]
+)
 @pytest.mark.parametrize("name", _FORGERIES)
-def test_run_that_was_not_done_cannot_be_forged(farm, name):
-    script = HONEST + _FAKE_FRAMES + _FORGERIES[name]
+def test_run_that_was_not_done_cannot_be_forged(farm, name, before):
+    script = HONEST + before + _FAKE_FRAMES + _FORGERIES[name]
     result = farm.run(RunRequest(script=script, task=TASK))
     assert result.reward.total <= WRONG, result.reward
 
@@ -131,7 +134,7 @@ def test_infinite_box_is_a_result_and_no_broken_farm(farm):
 
 def test_script_larger_than_its_folder_is_over_its_limit(farm):
     limits = RunLimits(output_bytes=1 << 20)
-    request = RunRequest(script="#" * (3 << 20), files={"x": b""}, limits=limits)
+    request = RunRequest(script="# a lot\n", files={"x": bytes(3 << 20)}, limits=limits)
     before = farm.fleet.workers[0].status(1.0).num_slots_lost
     assert farm.run(request).status is RunStatus.OUTPUT_LIMIT
     assert farm.fleet.workers[0].status(1.0).num_slots_lost == before

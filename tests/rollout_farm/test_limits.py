@@ -56,6 +56,15 @@ def test_log_comes_back_bounded_with_its_end(run):
     assert result.log.endswith("the end\n")
 
 
+def test_command_that_fails_for_want_of_time_is_no_error_of_the_script(run):
+    script = (
+        "units lj\nlattice fcc 0.8442\nregion b block 0 4 0 4 0 4\ncreate_box 1 b\n"
+        "create_atoms 1 box\nmass 1 1.0\npair_style lj/cut 2.5\npair_coeff 1 1 1 1\nfix 1 all nve\n"
+        'variable e equal pe\nthermo 1000000\nrun 100000000\nprint "${e}"\n'
+    )
+    assert run(script, wall_time_s=3.0).status is RunStatus.TIMEOUT
+
+
 def test_endless_run_is_ended_softly_with_its_log_and_evidence(run):
     script = (
         "units lj\nlattice fcc 0.8442\nregion b block 0 4 0 4 0 4\ncreate_box 1 b\n"

@@ -12,7 +12,7 @@ from rollout_farm.screening import refuse
     [
         ("shell ls -l", "`shell ls` starts a program"),
         ("dump d all atom 10 out.lammpstrj.gz", "'out.lammpstrj.gz' would be packed"),
-        ("write_data x`touch`.zst", "would be packed"),
+        ("write_dump all atom x`touch`.zst", "would be packed"),
         ("read_data cu.data.bz2", "unpacked by another program"),
         ("fix 1 all imd 5678", "opens a network connection"),
         ("fix 1 all ipi localhost 31415", "opens a network connection"),
@@ -37,6 +37,8 @@ def test_refused_with_the_line_and_the_reason(line, reason):
         "fix 1 all nve",
         "log gz.lammps",
         "variable f string python",
+        "write_data x.gz",  # written as it is
+        "jump SELF end\nshell ls\nlabel end",
     ],
 )
 def test_what_the_sandbox_allows_is_not_refused(line):
