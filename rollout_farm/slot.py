@@ -93,10 +93,14 @@ class Run:
         """What goes to the zygote: the files given and the log."""
         return self._given, self._log
 
+    def follow(self) -> None:
+        """Say that somebody will read the log's lines: at the end, `rest` is for them."""
+        self._position = 0
+
     def read_lines(self) -> str:
         """Return the log's whole lines that came since the last call, MDX's own left out.
 
-        Only while the run is open.
+        Only while the run is open, and after `follow`.
         """
         position = self._position or 0
         chunk = os.pread(self._log, _MAX_LOG_BYTES, position)

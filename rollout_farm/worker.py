@@ -78,7 +78,12 @@ class Service:
         """Do as `run`, and send the log's lines while the script runs."""
         request = await self._accept(message, context)
         runs: list[Run] = []
-        reply = asyncio.create_task(self._reply(request, context, runs.append))
+
+        def follow(run: Run) -> None:
+            run.follow()
+            runs.append(run)
+
+        reply = asyncio.create_task(self._reply(request, context, follow))
         try:
             while not reply.done():
                 await asyncio.wait({reply}, timeout=_LOOK_EVERY_S)

@@ -155,7 +155,10 @@ def serve(zygote: Zygote) -> None:
                 outputs = files.collect(folder, content)
             leftovers = Leftovers(record=zygote.record.read(), outputs=outputs)
             attached = memory_file("leftovers", msgspec.msgpack.encode(leftovers))
-            send(zygote.channel, report, [attached])  # the worker reads while we tidy up
+            if zygote.own_root:  # nobody else sees the folder: the worker reads while we tidy up
+                send(zygote.channel, report, [attached])
+        if not zygote.own_root:
+            send(zygote.channel, report, [attached])
         close_all((*descriptors, attached))
 
 

@@ -25,6 +25,7 @@ from rollout_farm.client import Farm
 from rollout_farm.messages import Hello
 from rollout_farm.outcome import refused
 from rollout_farm.proto import farm_pb2
+from rollout_farm.slot import ROOT
 
 from .processes import (
     alone,
@@ -44,6 +45,7 @@ CLIENT = f"""
 import sys, time
 from mdx.lammps.run import RunRequest
 from rollout_farm.client import Farm
+from rollout_farm.slot import ROOT
 farm = Farm(sys.argv[1:], num_slots=2)
 for number in range(2):
     farm.submit(RunRequest(script=f"# {{number}}\\n" + {ENDLESS!r}))
@@ -207,13 +209,21 @@ def test_full_shared_memory_without_namespaces_is_one_clear_line(tmp_path):
     assert served.stderr.count("\n") == 1
 
 
+needs_no_tmp = pytest.mark.skipif(
+    any(Path(place).resolve().is_relative_to("/tmp") for place in (ROOT, sys.prefix)),
+    reason="MDX itself lies in /tmp, which these tests cover up",
+)
+
+
 @needs_mounts
+@needs_no_tmp
 def test_full_temporary_folder_is_left_for_another(tmp_path):
     ran = _in_full_folders(["/tmp"], ["run", str(GOOD)], tmp_path)
     assert "status: ok" in ran.stdout  # there is /var/tmp
 
 
 @needs_mounts
+@needs_no_tmp
 def test_no_temporary_folder_with_room_is_one_clear_line(tmp_path):
     ran = _in_full_folders(["/var/tmp", "/tmp"], ["run", str(GOOD)], tmp_path)
     assert ran.returncode == 1
