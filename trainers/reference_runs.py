@@ -3,7 +3,8 @@
 A `Job` is one script with the tasks that it should solve: the phrasings of one simulation share
 their run, and each is scored by itself (`mdx.rewards.score` on the same evidence). Outcomes are
 appended to a JSONL journal as they come, so a build that is killed runs only what is missing. The
-journal is keyed by content: a changed family, text or check is run again by itself.
+journal is keyed by content: a changed family, text or check is run again by itself, and after a
+change of the limits, or of MDX's code for runs and rewards, everything is.
 """
 
 import fcntl
@@ -17,6 +18,7 @@ from typing import IO
 
 import msgspec
 
+from mdx.code_digest import code_digest
 from mdx.errors import UsageError
 from mdx.lammps.run import RunLimits, RunRequest, RunResult, RunStatus, from_json, to_json
 from mdx.rewards import score
@@ -62,15 +64,17 @@ class Outcome:
     evidence: str  # JSON: runs, steps, final state; components and flags of the first reward
     lammps_version: str
     wall_time_s: float
+    setting: str = ""  # see `setting_of`
 
 
 class Journal:
     """The outcomes on disk. Opening it reads them and cuts off a line torn by a kill.
 
-    Raises UsageError where the folder cannot be written, or another process has the journal.
+    Only outcomes of the same `setting` count; others stay in the file. Raises UsageError where the
+    folder cannot be written, or another process has the journal.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, setting: str):
         self.outcomes: dict[str, Outcome] = {}
         self._file = _open_alone(path)
         whole = 0
@@ -79,7 +83,8 @@ class Journal:
                 outcome = from_json(line, Outcome)
             except msgspec.DecodeError:
                 break
-            self.outcomes[outcome.key] = outcome
+            if outcome.setting == setting:
+                self.outcomes[outcome.key] = outcome
             whole += len(line)
         self._file.truncate(whole)
 
@@ -95,6 +100,11 @@ class Journal:
         """Write `outcome`; a kill after this returns cannot lose it."""
         self._file.write(to_json(outcome) + b"\n")
         self.outcomes[outcome.key] = outcome
+
+
+def setting_of(limits: RunLimits) -> str:
+    """Return the hash of what outcomes depend on beside their jobs: limits and MDX's own code."""
+    return hashlib.sha256(to_json(limits) + code_digest().encode()).hexdigest()
 
 
 def _open_alone(path: Path) -> IO[bytes]:
@@ -132,10 +142,10 @@ def run_jobs(jobs: Sequence[Job], farm: Farm, limits: RunLimits) -> Iterator[Out
             return
         for future in wait(running, return_when=FIRST_COMPLETED).done:
             job = running.pop(future)
-            yield _outcome(job, future.result())
+            yield _outcome(job, future.result(), setting_of(limits))
 
 
-def _outcome(job: Job, result: RunResult) -> Outcome:
+def _outcome(job: Job, result: RunResult, setting: str) -> Outcome:
     rewards = [score(task, job.script, result) for task in job.tasks]
     evidence = {
         "num_runs": len(result.evidence.runs),
@@ -146,6 +156,7 @@ def _outcome(job: Job, result: RunResult) -> Outcome:
     }
     return Outcome(
         key=job.key,
+        setting=setting,
         rewards=tuple(reward.total for reward in rewards),
         status=result.status,
         error=result.error or "",

@@ -24,7 +24,7 @@ from rollout_farm.client import Farm
 from trainers.build_data import BuildConfig, build_data, draw_groups, finished_manifest, keep, run
 from trainers.data_cli import main
 from trainers.data_records import question_records
-from trainers.reference_runs import Job, Journal, Outcome, run_jobs
+from trainers.reference_runs import Job, Journal, Outcome, run_jobs, setting_of
 
 SMALL = BuildConfig(
     num_train_scripts=6,
@@ -49,7 +49,7 @@ def built(tmp_path_factory, farm):
     return config, build_data(config, farm)
 
 
-def outcome(job, *, rewards, status=RunStatus.OK, error=""):
+def outcome(job, *, rewards, status=RunStatus.OK, error="", setting="here"):
     return Outcome(
         key=job.key,
         rewards=rewards,
@@ -58,6 +58,7 @@ def outcome(job, *, rewards, status=RunStatus.OK, error=""):
         evidence="{}",
         lammps_version="",
         wall_time_s=0.0,
+        setting=setting,
     )
 
 
@@ -184,25 +185,38 @@ def test_a_repair_is_kept_only_if_its_broken_script_does_not_solve_the_task(
     assert [item.example.error for item in kept] == ["Unknown command: rum 1"] * num_kept
 
 
+def test_what_other_limits_or_other_code_gave_is_run_again(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    job = Job(script="run 1\n", tasks=pair_of_phrasings()[1])
+    with Journal(path, "before") as journal:
+        journal.add(outcome(job, rewards=(1.0, 1.0), setting="before"))
+    with Journal(path, "after") as journal:
+        assert journal.outcomes == {}
+    with Journal(path, "before") as journal:
+        assert set(journal.outcomes) == {job.key}
+    assert setting_of(RunLimits()) == setting_of(RunLimits())
+    assert setting_of(RunLimits()) != setting_of(RunLimits(cpu_time_s=1.0))
+
+
 def test_a_journal_forgets_only_a_torn_line(tmp_path):
     path = tmp_path / "journal.jsonl"
     jobs = [Job(script=f"run {i}\n", tasks=pair_of_phrasings()[1]) for i in range(2)]
-    with Journal(path) as journal:
+    with Journal(path, "here") as journal:
         for job in jobs:
             journal.add(outcome(job, rewards=(1.0, 0.5)))
     path.write_bytes(path.read_bytes()[:-5])
-    with Journal(path) as journal:
+    with Journal(path, "here") as journal:
         assert journal.outcomes == {jobs[0].key: outcome(jobs[0], rewards=(1.0, 0.5))}
         journal.add(outcome(jobs[1], rewards=(1.0, 0.25)))
-    with Journal(path) as journal:
+    with Journal(path, "here") as journal:
         assert [o.rewards for o in journal.outcomes.values()] == [(1.0, 0.5), (1.0, 0.25)]
 
 
 def test_two_builds_cannot_write_one_journal(tmp_path):
     path = tmp_path / "journal.jsonl"
-    with Journal(path), pytest.raises(UsageError, match="another build"):
-        Journal(path)
-    with Journal(path):
+    with Journal(path, "here"), pytest.raises(UsageError, match="another build"):
+        Journal(path, "here")
+    with Journal(path, "here"):
         pass  # free again
 
 
@@ -210,7 +224,7 @@ def test_an_out_dir_that_is_a_file_is_a_usage_error(tmp_path):
     file = tmp_path / "file"
     file.write_text("")
     with pytest.raises(UsageError, match="out_dir must be a folder"):
-        Journal(file / "journal.jsonl")
+        Journal(file / "journal.jsonl", "here")
 
 
 def test_a_split_without_one_right_reference_is_an_error(farm, built, tmp_path):
