@@ -117,7 +117,11 @@ class Run:
     def close(self) -> None:
         """Free the memory files; what a reader had not read yet is in `rest`."""
         if not self.is_closed and self._position is not None:
-            self.rest = self.read_lines()
+            skipped = os.fstat(self._log).st_size - _MAX_LOG_BYTES - self._position
+            if skipped > 0:
+                self._position += skipped
+                self.rest = f"[mdx] {skipped} bytes of the log are left out here\n"
+            self.rest += self.read_lines()
         if not self.is_closed:
             self.is_closed = True
             close_all(self.descriptors)
