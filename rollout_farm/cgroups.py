@@ -38,7 +38,7 @@ class Cgroup:
         try:
             for folder in set(self._folders.values()):
                 folder.mkdir()
-            self._write("pids", "pids.max", _MAX_PROCESSES)
+            self.limit_processes(_MAX_PROCESSES)
             for folder in set(self._folders.values()):
                 (folder / "cgroup.procs").write_text(str(pid))
         except OSError:

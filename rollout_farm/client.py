@@ -42,7 +42,6 @@ _MAX_REFUSALS = 200  # by full queues: some 15 minutes
 _FIRST_PAUSE_S = 0.1
 _MAX_PAUSE_S = 5.0
 _MAX_REST_S = 60.0
-_PUSHBACK = "grpc-retry-pushback-ms"
 _DOWN_CODES = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNAUTHENTICATED)
 _REFUSALS = (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAUTHENTICATED)
 _FINAL_CODES = (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.PERMISSION_DENIED)
@@ -272,7 +271,7 @@ def _read(call: grpc.Future) -> RunResult | MdxError | None:
 def _pushback_s(call: grpc.Future) -> float | None:
     """Return for how long a worker that did not start a script wants to be left alone, or None."""
     for key, value in call.trailing_metadata() or ():
-        if key == _PUSHBACK and str(value).isdecimal():
+        if key == wire.PUSHBACK and str(value).isdecimal():
             return int(value) / 1000
     return None
 

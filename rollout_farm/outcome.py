@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from mdx.lammps.log import find_error, parse_thermo
-from mdx.lammps.probes import PROBED, strip_probes, user_error
+from mdx.lammps.probes import PROBED, strip_probes
 from mdx.lammps.run import (
     Evidence,
     Output,
@@ -58,7 +58,7 @@ def to_result(
     note = record.note if record else None
     return RunResult(
         status=status,
-        error=user_error(error) if error else None,
+        error=strip_probes(error) if error else None,
         failed_command=failed_command,
         thermo=parse_thermo(log),
         log=(log + (f"[mdx] incomplete evidence: {note}\n" if note else ""))[

@@ -16,6 +16,7 @@ SERVICE = "mdx.farm.v1.Farm"
 RUN_METHOD = f"/{SERVICE}/Run"
 WATCH_METHOD = f"/{SERVICE}/Watch"
 STATUS_METHOD = f"/{SERVICE}/Status"
+PUSHBACK = "grpc-retry-pushback-ms"  # trailer: the script was not started, come again then
 MAX_MESSAGE_BYTES = 64 << 20
 _MAX_PRIORITY = 1000
 _MAX_PIXELS = 4096

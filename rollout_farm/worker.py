@@ -47,8 +47,7 @@ _SERVER_OPTIONS = (
     ("grpc.server.max_pending_requests_hard_limit", 1 << 16),
 )
 # says that the script was not started; clients go elsewhere at once and count no failure
-_PUSHBACK = "grpc-retry-pushback-ms"
-_NOT_STARTED = ((_PUSHBACK, "0"),)
+_NOT_STARTED = ((wire.PUSHBACK, "0"),)
 _MIN_PUSHBACK_MS, _MAX_PUSHBACK_MS = 100, 10_000
 _MAX_REASON_CHARS = 1000  # gRPC takes 8 KB of trailers, and it may quote what it refuses
 _LOOK_EVERY_S = 0.2  # into the logs that people watch
@@ -62,9 +61,9 @@ class Service:
         self._config = config
         self._pool = pool
         self._metrics = metrics
-        self.results = ResultCache(
-            self._run_and_count, config.cache, machine_digest(pool.hello.lammps_version)
-        )
+        # only what outlives this process can meet another machine
+        machine = machine_digest(pool.hello.lammps_version) if config.cache.dir else ""
+        self.results = ResultCache(self._run_and_count, config.cache, machine)
 
     async def run(
         self, message: bytes, context: grpc.aio.ServicerContext
@@ -110,7 +109,7 @@ class Service:
             await context.abort(
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
                 "the queue is full",
-                ((_PUSHBACK, str(pause_ms)),),
+                ((wire.PUSHBACK, str(pause_ms)),),
             )
         try:
             return wire.unpack_request(message)

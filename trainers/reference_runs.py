@@ -130,6 +130,7 @@ def run_jobs(jobs: Sequence[Job], farm: Farm, limits: RunLimits) -> Iterator[Out
 
     Raises FarmError where infrastructure fails: no script is to blame for that.
     """
+    setting = setting_of(limits)
     waiting = iter(jobs)
     running: dict[Future[RunResult], Job] = {}
     while True:
@@ -142,7 +143,7 @@ def run_jobs(jobs: Sequence[Job], farm: Farm, limits: RunLimits) -> Iterator[Out
             return
         for future in wait(running, return_when=FIRST_COMPLETED).done:
             job = running.pop(future)
-            yield _outcome(job, future.result(), setting_of(limits))
+            yield _outcome(job, future.result(), setting)
 
 
 def _outcome(job: Job, result: RunResult, setting: str) -> Outcome:

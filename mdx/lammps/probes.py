@@ -2,8 +2,7 @@
 
     text = instrument(script)               # and `instrument_files` for what it includes
     ... LAMMPS runs `text`, with a `mdx.lammps.recorder.Recorder` behind its new commands ...
-    log = strip_probes(log)                 # for people: the log as if there were no probes
-    error = user_error(message)             # the same for an error message
+    log = strip_probes(log)                 # for people: as if there were no probes; errors too
 
 `run` becomes `mdx_run` and `minimize` becomes `mdx_minimize`, commands of LAMMPS that are MDX's own
 code in its process: they look, do what `run` or `minimize` does, and look again. The text holds no
@@ -58,7 +57,7 @@ def instrument_files(files: Mapping[str, bytes], script_text: str) -> dict[str, 
 
 
 def strip_probes(log: str) -> str:
-    """Return a log as it would be without probes and time limit."""
+    """Return a log or an error message as it would be without probes and time limit."""
     lines, echoed = [], None  # the name of a probed command: what it runs is echoed once more
     for line in log.split("\n"):
         if line.startswith(_TIME_LEFT) or _OURS.search(line):
@@ -72,11 +71,6 @@ def strip_probes(log: str) -> str:
             echoed = name
         lines.append(written)
     return "\n".join(lines)
-
-
-def user_error(message: str) -> str:
-    """Return LAMMPS's error message in the words of the user's own command."""
-    return strip_probes(message)
 
 
 def is_ours(file_name: str) -> bool:

@@ -9,7 +9,6 @@ from mdx.lammps.probes import (
     instrument,
     instrument_files,
     strip_probes,
-    user_error,
 )
 from mdx.lammps.run import ActiveFix
 
@@ -123,7 +122,7 @@ def test_reduced_units_give_energies_of_the_whole_system(run_script):
 )
 def test_errors_come_out_as_without_probes(run_script, script, error, command):
     plain, probed = run_script(script), run_script(instrument(script))
-    message = user_error(probed.error)
+    message = strip_probes(probed.error)
     assert message == plain.error
     assert "mdx" not in message
     found = find_error(message)
@@ -205,8 +204,8 @@ def test_error_within_a_run_ends_the_script_as_lammps_does(run_script, nest):
     outcome = run_script(instrument(script) + "print 'went on' file proof\n", **files)
     plain = run_script(script.replace("more.in", "plain.in"), **{"plain.in": "run 10\n"})
     assert "ERROR" in plain.error
-    assert "coeffs are not set" in user_error(outcome.error)
-    assert "mdx" not in user_error(outcome.error)
+    assert "coeffs are not set" in strip_probes(outcome.error)
+    assert "mdx" not in strip_probes(outcome.error)
     assert not (outcome.folder / "proof").exists()
     [run] = outcome.runs
     assert not run.finished
