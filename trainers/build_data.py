@@ -50,6 +50,7 @@ class BuildConfig:
     num_test_scripts: int = 250
     num_questions: int = 1000
     families: list[str] = field(default_factory=list)  # all if empty
+    material_set: str = "all"  # or "basic": the pool of materials that is drawn from
     min_reward: float = 0.95
     farm: FarmConfig = field(default_factory=FarmConfig)
 
@@ -130,6 +131,7 @@ def draw_groups(config: BuildConfig) -> dict[str, list[Group]]:
             seed=config.seed,
             phrasings_per_script=config.phrasings_per_script if split == "train" else 1,
             families=config.families,
+            material_set=config.material_set,
         )
         groups[split] = [tuple(group) for _, group in groupby(drawn, key=lambda e: e.script)]
     _check_disjoint(groups)

@@ -17,9 +17,8 @@ from random import Random
 from mdx.tasks.materials import (
     Cells,
     Material,
+    Pool,
     crystal_commands,
-    default_materials,
-    materials,
     num_atoms,
     potential_commands,
 )
@@ -35,9 +34,9 @@ from mdx.tasks.phrasing import (
 from mdx.tasks.task import Check, CheckKind, Potential
 
 DEFAULT_SEED = 4928  # where the text names no seed
-MAX_COST_MS = 66.0  # of one reference script's time steps
 DURATIONS = (400, 500, 600, 700, 800, 900, 1000)  # steps
 MIN_TIMESTEPS = 400
+MAX_STATIC_COST_US = 20.0  # per atom and step, where energies are evaluated some fifty times
 
 # Cubic cells along an edge that give 54 to 256 atoms.
 _EDGES = {"fcc": (3, 4), "l12": (3, 4), "bcc": (3, 4), "b2": (3, 4)}
@@ -75,7 +74,7 @@ class Family:
 
     name: str
     summary: str  # one sentence, for documents and reports
-    draw: Callable[[Random], Simulation]
+    draw: Callable[[Random, Pool], Simulation]
     phrasings: tuple[Phrasing, ...]
     names_potential: bool = False
     states_potential: bool = True
@@ -174,9 +173,9 @@ def crystal_checks(atoms: int) -> tuple[Check, ...]:
     )
 
 
-def draw_material(rng: Random) -> Material:
+def draw_material(rng: Random, pool: Pool) -> Material:
     """Draw a material with a potential: three in four are drawn among the defaults."""
-    return rng.choice(default_materials() if rng.random() < 0.75 else materials())
+    return rng.choice(pool.defaults if rng.random() < 0.75 else pool.entries)
 
 
 def draw_cells(rng: Random, material: Material) -> Cells:
@@ -194,17 +193,19 @@ def draw_temperature(rng: Random, material: Material) -> int:
     return 50 * rng.randint(2 if highest > 4 else 1, highest)
 
 
-def draw_setting(rng: Random) -> Setting:
-    """Draw a setting whose reference costs at most `MAX_COST_MS`.
+def draw_setting(rng: Random, pool: Pool, structures: tuple[str, ...] | None = None) -> Setting:
+    """Draw a setting whose reference costs at most the pool's `max_cost_ms`.
 
     It lasts at least `MIN_TIMESTEPS` of the material's largest time steps, so that vibrations lose
     the memory of their common start on the lattice sites.
     """
     while True:
-        material = draw_material(rng)
+        material = draw_material(rng, pool)
+        if not material.volume_at or not _fits(material, structures):
+            continue
         cells = draw_cells(rng, material)
         timestep = material.timestep * rng.choice((0.5, 1.0, 1.0))
-        most = 1000 * MAX_COST_MS / (num_atoms(material, cells) * material.cost_us)
+        most = 1000 * pool.max_cost_ms / (num_atoms(material, cells) * material.cost_us)
         least = 0.999 * MIN_TIMESTEPS * material.timestep / timestep
         fitting = [n for n in DURATIONS if least <= n <= most]
         if fitting:
@@ -218,9 +219,18 @@ def draw_setting(rng: Random) -> Setting:
             )
 
 
-def draw_static(rng: Random, structures: tuple[str, ...] | None = None) -> tuple[Material, Cells]:
+def draw_static(
+    rng: Random,
+    pool: Pool,
+    structures: tuple[str, ...] | None = None,
+    max_cost_us: float = MAX_STATIC_COST_US,
+) -> tuple[Material, Cells]:
     """Draw a material, of the given structures if there are any given, and a box."""
-    material = draw_material(rng)
-    while structures is not None and material.structure not in structures:
-        material = draw_material(rng)
+    material = draw_material(rng, pool)
+    while not _fits(material, structures) or material.cost_us > max_cost_us:
+        material = draw_material(rng, pool)
     return material, draw_cells(rng, material)
+
+
+def _fits(material: Material, structures: tuple[str, ...] | None) -> bool:
+    return structures is None or material.structure in structures

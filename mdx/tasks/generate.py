@@ -3,7 +3,7 @@
 The hash of a script's skeleton (the script with its random seeds removed) decides whether it
 belongs to train, validation or test. Since every text determines its skeleton (see
 `mdx.tasks.family`), no text occurs in two splits either; tests check both. Examples depend on
-(split, seed, families) alone: the first n of a longer draw are the draw of n.
+(split, seed, families, material_set) alone: the first n of a longer draw are the draw of n.
 """
 
 import hashlib
@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from random import Random
 
 from mdx.errors import UsageError
-from mdx.tasks.families import FAMILIES
+from mdx.tasks.families import choose_families
 from mdx.tasks.family import Family, Simulation
-from mdx.tasks.materials import is_default
+from mdx.tasks.materials import Pool, is_default, pool
 from mdx.tasks.phrasing import Phrasing, Register, potential_clause, seed_clause
 from mdx.tasks.task import Check, CheckKind, Task
 
@@ -58,6 +58,7 @@ def draw_examples(
     seed: int,
     phrasings_per_script: int = 1,
     families: Sequence[str] = (),
+    material_set: str = "all",
 ) -> Iterator[Example]:
     """Yield `phrasings_per_script` examples for each of `num_scripts` distinct scripts.
 
@@ -68,13 +69,15 @@ def draw_examples(
         seed: decides everything that is drawn.
         phrasings_per_script: different texts that ask for the same script.
         families: names of the families to draw from; all if empty.
+        material_set: name of the pool of materials to draw from.
 
     Raises:
         UsageError: unknown split or family, or the split has fewer scripts than that.
     """
     if split not in _SPLITS:
         raise UsageError(f"the split must be one of {', '.join(_SPLITS)}, not {split!r}")
-    sources = {family: _distinct(family, split, seed) for family in _chosen(families)}
+    materials = pool(material_set)
+    sources = {f: _distinct(f, split, seed, materials) for f in choose_families(families)}
     drawn = 0
     while drawn < num_scripts:
         if not sources:
@@ -89,22 +92,13 @@ def draw_examples(
             yield from _examples(family, simulation, phrasings_per_script, rng)
 
 
-def _chosen(names: Sequence[str]) -> tuple[Family, ...]:
-    """Return the families of these names, in their listed order."""
-    known = {family.name: family for family in FAMILIES}
-    for name in names:
-        if name not in known:
-            raise UsageError(f"there is no task family {name!r}; there are {', '.join(known)}")
-    return tuple(f for f in FAMILIES if not names or f.name in names)
-
-
-def _distinct(family: Family, split: str, seed: int) -> Iterator[Simulation]:
+def _distinct(family: Family, split: str, seed: int, materials: Pool) -> Iterator[Simulation]:
     """Yield simulations of `family` in `split`, each skeleton once, until none is new."""
     rng = Random(f"{seed}/{split}/{family.name}")
     seen: set[str] = set()
     misses = 0
     while misses < _MAX_MISSES:
-        simulation = family.draw(rng)
+        simulation = family.draw(rng, materials)
         key = skeleton(simulation.script)
         if key in seen or split_of(simulation.script) != split:
             misses += 1

@@ -38,11 +38,13 @@ def draw_documents(examples: Iterable[Example], seed: int) -> Iterator[Document]
 
     Raises UsageError for an example that is not of the training split.
     """
+    examples = list(examples)
+    shown = {example.task.family for example in examples}
     texts = [_material_card(m) for m in materials()]
     texts += [_unit_card(style) for style in facts().units]
     texts += [_command_card(fact) for fact in facts().commands]
     texts += [_error_card(fact) for fact in facts().errors]
-    texts += [f"Task family {f.name}: {f.summary}\n" for f in FAMILIES]
+    texts += [f"Task family {f.name}: {f.summary}\n" for f in FAMILIES if f.name in shown]
     texts += [_example_text(example) for example in examples]
     Random(f"documents/{seed}").shuffle(texts)
     for text in dict.fromkeys(texts):

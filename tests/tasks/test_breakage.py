@@ -16,7 +16,7 @@ from rollout_farm.client import Farm
 def broken_runs(farm: Farm) -> list[tuple[Broken, RunResult]]:
     rng = Random(3)
     broken = []
-    for example in draw_examples(split="train", num_scripts=42, seed=9):
+    for example in draw_examples(split="train", num_scripts=42, seed=9, material_set="basic"):
         for kind in BREAKERS:
             try:
                 broken.append(break_script(example.script, rng, kind))

@@ -9,6 +9,7 @@ import pytest
 from mdx.tasks.families import FAMILIES, SIMULATION_FAMILIES
 from mdx.tasks.family import Family
 from mdx.tasks.generate import draw_examples
+from mdx.tasks.materials import pool
 from mdx.tasks.phrasing import Register
 from mdx.tasks.task import CheckKind, Task
 
@@ -56,7 +57,7 @@ def test_chinese_phrasings_are_chinese_and_others_are_not(family: Family):
 @by_name
 def test_every_phrasing_states_every_value_once(family: Family):
     for i in range(5):
-        slots = family.draw(Random(i)).slots
+        slots = family.draw(Random(i), pool("all")).slots
         for phrasing in family.phrasings:
             assert sorted(fields(phrasing.template)) == sorted([*slots, "extras"])
 
@@ -108,7 +109,7 @@ def test_checks_are_well_formed(family: Family):
 @by_name
 def test_scripts_are_short_and_follow_one_order(family: Family):
     for i in range(PER_FAMILY):
-        commands = family.draw(Random(i)).commands
+        commands = family.draw(Random(i), pool("all")).commands
         assert len(commands) <= 17
         assert sum(map(len, commands)) <= 460
         # The region of a sphere stands where it is used, a second lattice between two fillings.

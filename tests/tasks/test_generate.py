@@ -1,11 +1,13 @@
 """Examples: splits without overlap, determinism, phrasings."""
 
+import hashlib
 import os
 import subprocess
 import sys
 from collections import Counter
 
 import pytest
+from omegaconf import OmegaConf
 
 from mdx.errors import UsageError
 from mdx.tasks.families import FAMILIES
@@ -55,6 +57,20 @@ def test_longer_draw_begins_with_the_shorter():
     long = list(draw_examples(split="train", num_scripts=90, seed=7))
     assert long[:30] == short
     assert list(draw_examples(split="train", num_scripts=30, seed=8)) != short
+
+
+def test_the_quickstart_learns_from_the_scripts_that_its_figures_were_measured_with():
+    data = OmegaConf.load("configs/quickstart.yaml").data
+    examples = draw_examples(
+        split="train",
+        num_scripts=200,
+        seed=0,
+        phrasings_per_script=data.phrasings_per_script,
+        families=data.families,
+        material_set=data.material_set,
+    )
+    drawn = "".join(e.task.prompt + e.script + (e.failed_script or "") for e in examples)
+    assert hashlib.sha256(drawn.encode()).hexdigest()[:16] == "6a9175e2414fcfed"
 
 
 def test_draw_does_not_depend_on_pythons_hash_seed():

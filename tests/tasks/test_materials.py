@@ -24,8 +24,8 @@ def static_script(material, cells) -> str:
 
 def test_energies_and_atoms_are_those_of_lammps(farm: Farm):
     cells = (2, 3, 2)
-    requests = [RunRequest(script=static_script(m, cells)) for m in materials()]
-    for material, future in zip(materials(), list(map(farm.submit, requests)), strict=True):
+    requests = [RunRequest(script=static_script(m, cells)) for m in materials("all")]
+    for material, future in zip(materials("all"), list(map(farm.submit, requests)), strict=True):
         result = future.result()
         assert result.status is RunStatus.OK, (material.name, result.error)
         [run] = result.evidence.runs
@@ -39,25 +39,25 @@ def test_energies_and_atoms_are_those_of_lammps(farm: Farm):
 
 
 def test_at_least_eighteen_materials_and_one_default_each():
-    names = [m.name for m in default_materials()]
+    names = [m.name for m in default_materials("all")]
     assert len(set(names)) == len(names) >= 18
-    assert {m.name for m in materials()} == set(names)
+    assert {m.name for m in materials("all")} == set(names)
 
 
 def test_entries_that_a_text_could_confuse_differ_in_their_file():
-    keys = [(m.name, m.potential_file) for m in materials()]
+    keys = [(m.name, m.potential_file) for m in materials("all")]
     assert len(set(keys)) == len(keys)
 
 
 def test_energy_curve_has_its_minimum_at_the_lattice_constant():
-    for material in materials():
+    for material in materials("all"):
         best = min(material.energy_curve, key=lambda point: point[1])
         assert best[0] == pytest.approx(material.lattice_constant, rel=0.006), material.name
         assert best[1] >= material.energy_per_atom - 2e-4
 
 
 def test_volume_is_interpolated_between_measurements():
-    copper = materials()[0]
+    copper = materials("all")[0]
     (t1, v1), (t2, v2) = copper.volume_at
     assert copper.volume_per_atom_at(0) == copper.volume_per_atom
     assert copper.volume_per_atom_at(t1) == pytest.approx(v1)

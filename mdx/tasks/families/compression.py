@@ -3,13 +3,14 @@
 from random import Random
 
 from mdx.tasks.family import Family, Simulation, draw_setting
+from mdx.tasks.materials import Pool
 from mdx.tasks.phrasing import phrasings, same, scale_slot
 from mdx.tasks.task import Check, CheckKind
 
 
-def draw(rng: Random) -> Simulation:
+def draw(rng: Random, pool: Pool) -> Simulation:
     """Draw a crystal that is compressed by 1 to 6 % along one axis."""
-    setting = draw_setting(rng)
+    setting = draw_setting(rng, pool)
     percent = rng.randint(94, 99)
     t, axis = setting.temperature, rng.choice("xyz")
     commands = [

@@ -3,14 +3,14 @@
 from random import Random
 
 from mdx.tasks.family import Family, Simulation
-from mdx.tasks.materials import crystal_commands, default_materials, mass_commands, num_atoms
+from mdx.tasks.materials import Pool, crystal_commands, mass_commands, num_atoms
 from mdx.tasks.phrasing import cells_slot, length_slot, material_slot, phrasings, same
 from mdx.tasks.task import Check, CheckKind
 
 
-def draw(rng: Random) -> Simulation:
+def draw(rng: Random, pool: Pool) -> Simulation:
     """Draw a crystal, its lattice constant and a file name."""
-    material = rng.choice(default_materials())
+    material = rng.choice(pool.cubic_defaults)
     cells = (rng.randint(2, 6), rng.randint(2, 6), rng.randint(2, 6))
     a = round(material.lattice_constant * rng.choice((0.99, 1.0, 1.01)), 2)
     file = rng.choice(("crystal.data", "data.crystal", "system.data", "data.lmp"))

@@ -3,14 +3,14 @@
 from random import Random
 
 from mdx.tasks.family import Family, Simulation, crystal_checks, draw_static
-from mdx.tasks.materials import crystal_commands, num_atoms, potential_commands
+from mdx.tasks.materials import Pool, crystal_commands, num_atoms, potential_commands
 from mdx.tasks.phrasing import cells_slot, length_slot, material_slot, phrasings
 from mdx.tasks.task import Check, CheckKind
 
 
-def draw(rng: Random) -> Simulation:
+def draw(rng: Random, pool: Pool) -> Simulation:
     """Draw a crystal at one of the lattice constants whose energy was measured."""
-    material, cells = draw_static(rng)
+    material, cells = draw_static(rng, pool)
     lattice_constant, energy = rng.choice(material.energy_curve)
     atoms = num_atoms(material, cells)
     volume = (lattice_constant / material.lattice_constant) ** 3 * material.volume_per_atom

@@ -4,12 +4,13 @@ from random import Random
 
 from mdx.tasks.families.ramps import draw_ramp_setting, ramp
 from mdx.tasks.family import Family, Simulation
+from mdx.tasks.materials import Pool
 from mdx.tasks.phrasing import phrasings
 
 
-def draw(rng: Random) -> Simulation:
+def draw(rng: Random, pool: Pool) -> Simulation:
     """Draw a crystal that is heated to at least twice its temperature."""
-    setting, low, high = draw_ramp_setting(rng)
+    setting, low, high = draw_ramp_setting(rng, pool)
     return ramp(setting, low, high)
 
 

@@ -3,7 +3,7 @@
 from random import Random
 
 from mdx.tasks.family import Family, Simulation, crystal_checks, draw_static
-from mdx.tasks.materials import crystal_commands, num_atoms, potential_commands
+from mdx.tasks.materials import Pool, crystal_commands, num_atoms, potential_commands
 from mdx.tasks.phrasing import cells_slot, length_slot, material_slot, phrasings
 from mdx.tasks.task import Check, CheckKind
 
@@ -11,9 +11,9 @@ from mdx.tasks.task import Check, CheckKind
 _STRUCTURES = ("fcc", "bcc", "diamond", "zb", "b2", "l12")
 
 
-def draw(rng: Random) -> Simulation:
+def draw(rng: Random, pool: Pool) -> Simulation:
     """Draw a crystal whose lattice constant starts up to 3 % off."""
-    material, cells = draw_static(rng, _STRUCTURES)
+    material, cells = draw_static(rng, pool, _STRUCTURES)
     start = round(material.lattice_constant * (1 + rng.choice((-3, -2, -1, 1, 2, 3)) / 100), 2)
     commands = (
         *crystal_commands(material, cells, start),

@@ -3,11 +3,12 @@
 from random import Random
 
 from mdx.tasks.family import DEFAULT_SEED, Family, Simulation
+from mdx.tasks.materials import Pool
 from mdx.tasks.phrasing import cells_slot, number_slot, phrasings, steps_count_slot
 from mdx.tasks.task import Check, CheckKind, Potential
 
 
-def draw(rng: Random) -> Simulation:
+def draw(rng: Random, pool: Pool) -> Simulation:
     """Draw density, temperature, size and duration of a Lennard-Jones liquid."""
     density = rng.choice((0.6, 0.65, 0.7, 0.75, 0.8, 0.85))
     temperature = rng.choice((1.0, 1.2, 1.4, 1.5, 1.6, 1.8, 2.0))

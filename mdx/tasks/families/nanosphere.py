@@ -5,8 +5,8 @@ from random import Random
 from mdx.tasks.families.spheres import draw_sphere, sphere_slots
 from mdx.tasks.family import Family, Simulation
 from mdx.tasks.materials import (
+    Pool,
     crystal_commands,
-    default_materials,
     mass_commands,
     sites_in_sphere,
 )
@@ -14,9 +14,9 @@ from mdx.tasks.phrasing import phrasings
 from mdx.tasks.task import Check, CheckKind
 
 
-def draw(rng: Random) -> Simulation:
+def draw(rng: Random, pool: Pool) -> Simulation:
     """Draw a particle: its radius in lattice units, box and file name."""
-    material = rng.choice(default_materials())
+    material = rng.choice(pool.cubic_defaults)
     sphere = draw_sphere(rng, (6, 7, 8, 9, 10))
     atoms = sites_in_sphere(material.structure, sphere.edge, sphere.radius)
     box = crystal_commands(material, (sphere.edge,) * 3, region="ball")

@@ -3,13 +3,14 @@
 from random import Random
 
 from mdx.tasks.family import Family, Simulation, draw_setting
+from mdx.tasks.materials import Pool
 from mdx.tasks.phrasing import phrasings
 from mdx.tasks.task import Check, CheckKind
 
 
-def draw(rng: Random) -> Simulation:
+def draw(rng: Random, pool: Pool) -> Simulation:
     """Draw a crystal with initial velocities at the stated temperature."""
-    setting = draw_setting(rng)
+    setting = draw_setting(rng, pool)
     commands = [
         *setting.crystal(),
         f"velocity all create {setting.temperature} {setting.seed}",

@@ -3,12 +3,13 @@
 from random import Random
 
 from mdx.tasks.family import Family, Simulation, draw_setting
+from mdx.tasks.materials import Pool
 from mdx.tasks.phrasing import phrasings
 
 
-def draw(rng: Random) -> Simulation:
+def draw(rng: Random, pool: Pool) -> Simulation:
     """Draw a crystal held at one temperature."""
-    setting = draw_setting(rng)
+    setting = draw_setting(rng, pool)
     t = setting.temperature
     commands = [
         *setting.crystal(),

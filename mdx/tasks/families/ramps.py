@@ -7,14 +7,15 @@ from dataclasses import replace
 from random import Random
 
 from mdx.tasks.family import Setting, Simulation, draw_setting
+from mdx.tasks.materials import Pool
 from mdx.tasks.phrasing import temperature_slot
 from mdx.tasks.task import Check, CheckKind
 
 
-def draw_ramp_setting(rng: Random) -> tuple[Setting, int, int]:
+def draw_ramp_setting(rng: Random, pool: Pool) -> tuple[Setting, int, int]:
     """Draw a setting with a low temperature and one two to four times as high (K)."""
     while True:
-        setting = draw_setting(rng)
+        setting = draw_setting(rng, pool)
         low = setting.temperature
         highest = min(4 * low, setting.material.max_temperature)
         if 2 * low <= highest:

@@ -3,13 +3,14 @@
 from random import Random
 
 from mdx.tasks.family import Family, Simulation, draw_setting
+from mdx.tasks.materials import Pool
 from mdx.tasks.phrasing import number_slot, phrasings, same
 from mdx.tasks.task import Check, CheckKind
 
 
-def draw(rng: Random) -> Simulation:
+def draw(rng: Random, pool: Pool) -> Simulation:
     """Draw a crystal, a number of bins and a file name."""
-    setting = draw_setting(rng)
+    setting = draw_setting(rng, pool)
     t = setting.temperature
     bins = rng.choice((40, 50, 60, 80, 100))
     file = rng.choice(("rdf.txt", "rdf.dat", "gr.txt", "gr.dat"))

@@ -10,6 +10,7 @@ from random import Random
 
 from mdx.tasks.breakage import break_script
 from mdx.tasks.family import Family, Simulation
+from mdx.tasks.materials import Pool
 
 NUM_FAILED_SCRIPTS = 4  # one a phrasing, so that a script is seen with several mistakes
 
@@ -24,9 +25,9 @@ def repair_of(bases: tuple[Family, ...]) -> Family:
     )
 
 
-def _draw(bases: tuple[Family, ...], rng: Random) -> Simulation:
+def _draw(bases: tuple[Family, ...], rng: Random, pool: Pool) -> Simulation:
     """Draw a simulation of some family, and broken versions of its script."""
     base = rng.choice(bases)
-    simulation = base.draw(rng)
+    simulation = base.draw(rng, pool)
     broken = (break_script(simulation.script, rng).script for _ in range(NUM_FAILED_SCRIPTS))
     return replace(simulation, failed_scripts=tuple(broken), asked_as=base)

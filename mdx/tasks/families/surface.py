@@ -3,14 +3,14 @@
 from random import Random
 
 from mdx.tasks.family import Family, Simulation, crystal_checks, draw_static
-from mdx.tasks.materials import crystal_commands, num_atoms, potential_commands
+from mdx.tasks.materials import Pool, crystal_commands, num_atoms, potential_commands
 from mdx.tasks.phrasing import cells_slot, length_slot, material_slot, phrasings
 from mdx.tasks.task import Check, CheckKind
 
 
-def draw(rng: Random) -> Simulation:
+def draw(rng: Random, pool: Pool) -> Simulation:
     """Draw a slab and its vacuum."""
-    material, cells = draw_static(rng, ("fcc", "bcc"))
+    material, cells = draw_static(rng, pool, ("fcc", "bcc"))
     vacuum = rng.randint(8, 20)
     a, atoms = material.lattice_constant, num_atoms(material, cells)
     assert material.surface_energy is not None

@@ -3,14 +3,15 @@
 from random import Random
 
 from mdx.tasks.family import Family, Simulation, draw_setting
+from mdx.tasks.materials import Pool
 from mdx.tasks.phrasing import phrasings, rate_slot, same
 from mdx.tasks.task import Check, CheckKind
 
 
-def draw(rng: Random) -> Simulation:
+def draw(rng: Random, pool: Pool) -> Simulation:
     """Draw a crystal that is stretched by 1 to 8 % along one axis."""
     while True:
-        setting = draw_setting(rng)
+        setting = draw_setting(rng, pool)
         rate = rng.choice((0.02, 0.04, 0.05, 0.06, 0.08, 0.1))  # 1/ps
         strain = rate * setting.num_steps * setting.timestep
         if 0.01 <= strain <= 0.08:

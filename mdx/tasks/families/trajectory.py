@@ -3,13 +3,14 @@
 from random import Random
 
 from mdx.tasks.family import Family, Simulation, draw_setting
+from mdx.tasks.materials import Pool
 from mdx.tasks.phrasing import every_slot, phrasings, same
 from mdx.tasks.task import Check, CheckKind
 
 
-def draw(rng: Random) -> Simulation:
+def draw(rng: Random, pool: Pool) -> Simulation:
     """Draw a crystal, an interval of output and a file name."""
-    setting = draw_setting(rng)
+    setting = draw_setting(rng, pool)
     t = setting.temperature
     every = rng.choice((50, 100, 200))
     file = rng.choice(("traj.dump", "dump.atom", "traj.lammpstrj", "md.lammpstrj"))

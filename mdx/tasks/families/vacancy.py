@@ -3,14 +3,14 @@
 from random import Random
 
 from mdx.tasks.family import Family, Simulation, crystal_checks, draw_static
-from mdx.tasks.materials import crystal_commands, num_atoms, potential_commands
+from mdx.tasks.materials import Pool, crystal_commands, num_atoms, potential_commands
 from mdx.tasks.phrasing import cells_slot, material_slot, number_slot, phrasings
 from mdx.tasks.task import Check, CheckKind
 
 
-def draw(rng: Random) -> Simulation:
+def draw(rng: Random, pool: Pool) -> Simulation:
     """Draw an elemental crystal and the id of the atom that is removed."""
-    material, cells = draw_static(rng, ("fcc", "bcc"))
+    material, cells = draw_static(rng, pool, ("fcc", "bcc"))
     atoms = num_atoms(material, cells) - 1
     removed = rng.randint(1, min(99, atoms + 1))
     assert material.vacancy_energy is not None

@@ -5,8 +5,8 @@ from random import Random
 from mdx.tasks.families.spheres import draw_sphere, sphere_slots
 from mdx.tasks.family import Family, Simulation
 from mdx.tasks.materials import (
+    Pool,
     crystal_commands,
-    default_materials,
     mass_commands,
     num_atoms,
     sites_in_sphere,
@@ -15,9 +15,9 @@ from mdx.tasks.phrasing import phrasings
 from mdx.tasks.task import Check, CheckKind
 
 
-def draw(rng: Random) -> Simulation:
+def draw(rng: Random, pool: Pool) -> Simulation:
     """Draw a crystal and the radius of its hole in lattice units."""
-    material = rng.choice(default_materials())
+    material = rng.choice(pool.cubic_defaults)
     sphere = draw_sphere(rng, (4, 5, 6, 7, 8))
     cells = (sphere.edge,) * 3
     full = num_atoms(material, cells)
