@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import jax
 
 from mdx.data.pipeline import cpt_batches
-from mdx.model.config import ComputeConfig, ModelConfig
+from mdx.model.config import ComputeConfig, LoraConfig, ModelConfig
 from mdx.model.sharding import MeshConfig
 from trainers.checkpoint import CheckpointConfig
 from trainers.loop import DataConfig
@@ -30,6 +30,7 @@ class CptConfig:
     seed: int = 0  # of the weights and of the order of the data
     model: ModelConfig = field(default_factory=ModelConfig)  # unused where init_from is given
     compute: ComputeConfig = field(default_factory=ComputeConfig)
+    lora: LoraConfig = field(default_factory=LoraConfig)
     data: DataConfig = field(default_factory=DataConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     mesh: MeshConfig = field(default_factory=MeshConfig)
@@ -47,6 +48,7 @@ def run(config: CptConfig) -> str:
     policy = describe_policy(
         config.model,
         config.compute,
+        config.lora,
         init_from=config.init_from,
         tokenizer_dir=config.data.tokenizer_dir,
     )

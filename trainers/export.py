@@ -9,19 +9,22 @@ import jax
 import yaml
 
 from mdx.errors import UsageError
-from mdx.model.config import ModelConfig
+from mdx.model.config import LoraConfig, ModelConfig
 from mdx.model.decoder import abstract_params
 from mdx.model.hf import read_config, save_hf
+from mdx.model.lora import abstract_adapters, attach, merge
 from trainers.checkpoint import restore_params
-from trainers.policy import Policy
+from trainers.policy import Policy, load_base
 from trainers.run_dir import CONFIG, EXPORT, mark_complete
-from trainers.state import TrainState
+from trainers.state import PyTree, TrainState
 
 
-def finish(run_dir: str, policy: Policy, state: TrainState) -> None:
-    """Export the last state of a run to `<run_dir>/export` and mark the run complete."""
-    # on the host, where slicing the stacked layers compiles nothing
-    params = jax.device_get(state.params)
+def finish(run_dir: str, policy: Policy, state: TrainState, base: PyTree | None = None) -> None:
+    """Export the last state of a run to `<run_dir>/export` and mark the run complete.
+
+    With LoRA, `base` are the frozen weights that the adapters of the state are merged into.
+    """
+    params = _whole(base, state.params, policy.lora)
     save_hf(params, policy.model, policy.tokenizer_dir, f"{run_dir}/{EXPORT}")
     mark_complete(run_dir, int(state.step))
 
@@ -39,9 +42,18 @@ def export_run(run_dir: str, out_dir: str) -> int:
     init_from = config.get("init_from") or ""
     model = read_config(init_from) if init_from else ModelConfig(**config["model"])
     tokenizer_dir = config.get("data", {}).get("tokenizer_dir") or init_from
-    restored = restore_params(run_dir, abstract_params(model))
+    lora = LoraConfig(**config.get("lora", {}))
+    trained = abstract_adapters(model, lora) if lora.rank else abstract_params(model)
+    restored = restore_params(run_dir, trained)
     if restored is None:
         raise UsageError(f"{run_dir} has no checkpoint yet: nothing to export")
     step, params = restored
-    save_hf(jax.device_get(params), model, tokenizer_dir, out_dir)
+    base = load_base(run_dir, lora, init_from=init_from) if lora.rank else None
+    save_hf(_whole(base, params, lora), model, tokenizer_dir, out_dir)
     return step
+
+
+def _whole(base: PyTree | None, trained: PyTree, lora: LoraConfig) -> PyTree:
+    """Return all weights, merged, on the host: slicing stacked layers compiles nothing there."""
+    params = attach(base, trained)
+    return jax.device_get(merge(params, lora) if lora.rank else params)

@@ -17,6 +17,7 @@ Not here: a judge, asynchronous updates, sampling on several hosts.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -27,7 +28,9 @@ from jax.sharding import Mesh
 from mdx.data.tasks import load_tasks
 from mdx.errors import ConfigError, FarmError
 from mdx.model.config import ModelConfig
-from mdx.model.sharding import make_mesh, shard_batch, shard_params
+from mdx.model.decoder import structure
+from mdx.model.lora import attach
+from mdx.model.sharding import make_mesh, shard_batch
 from mdx.tasks.task import Task
 from mdx.tokenizer import Tokenizer
 from rollout_farm.client import Farm
@@ -38,8 +41,8 @@ from trainers.hooks import MetricsWriter, ProgressDisplay, StopSignals
 from trainers.memory import Memory
 from trainers.optim import make_optimizer
 from trainers.packing import Segment, row_shape
-from trainers.policy import Policy, describe_policy, start_params
-from trainers.policy_update import PolicyUpdater, make_logprobs, make_updater
+from trainers.policy import Policy, Weights, describe_policy, start_weights
+from trainers.policy_update import PolicyUpdater, make_logprobs, make_reference, make_updater
 from trainers.prompts import first_prompt
 from trainers.rollout_report import (
     TrajectoryTable,
@@ -66,7 +69,7 @@ def run(config: GrpoConfig) -> str:
     with config.farm.connect() as farm:
         stage, state = _prepare(config, farm)
         state = _train(stage, state)
-    finish(config.run_dir, stage.policy, state)
+    finish(config.run_dir, stage.policy, state, stage.base)
     return config.run_dir
 
 
@@ -76,6 +79,7 @@ class _Stage:
 
     config: GrpoConfig
     policy: Policy
+    base: Any  # the frozen weights of LoRA, or None
     workshop: Workshop
     updater: PolicyUpdater
     memory: Memory
@@ -84,52 +88,67 @@ class _Stage:
 def _prepare(config: GrpoConfig, farm: Farm) -> tuple[_Stage, TrainState]:
     """Load the policy and the tasks; return the stage and the state before the first step."""
     policy = describe_policy(
-        ModelConfig(), config.compute, init_from=config.init_from, tokenizer_dir=""
+        ModelConfig(), config.compute, config.lora, init_from=config.init_from, tokenizer_dir=""
     )
     tokenizer = Tokenizer.load(policy.tokenizer_dir)
     tasks = _usable_tasks(config, tokenizer)
     mesh = make_mesh(config.mesh)
     key = jax.random.key(config.seed)
-    params = shard_params(start_params(policy, init_from=config.init_from, key=key), mesh)
+    weights = start_weights(
+        policy, mesh, init_from=config.init_from, run_dir=config.run_dir, key=key
+    )
     stage = _Stage(
         config=config,
         policy=policy,
+        base=weights.base,
         workshop=Workshop(
             sample=make_sample(policy.graphdef, config.rollout, eos_id=tokenizer.eos_id),
             farm=farm,
             tokenizer=tokenizer,
             limits=config.farm.limits,
         ),
-        updater=_make_updater(config, policy, params, mesh, tokenizer.pad_id),
+        updater=_make_updater(config, policy, weights, mesh, tokenizer.pad_id),
         memory=Memory.blank(config.recycle, tasks, tokenizer, config.rollout.max_prompt_tokens),
     )
-    return stage, create_state(params, make_optimizer(config.optim), key)
+    return stage, create_state(weights.trained, make_optimizer(config.optim), key)
 
 
 def _make_updater(
-    config: GrpoConfig, policy: Policy, params: Any, mesh: Mesh, pad_id: int
+    config: GrpoConfig, policy: Policy, weights: Weights, mesh: Mesh, pad_id: int
 ) -> PolicyUpdater:
     rollout, update = config.rollout, config.update
+    logprobs = partial(
+        make_logprobs, temperature=rollout.temperature, vocab_block=config.compute.vocab_block
+    )
+    shape = row_shape(
+        num_segments=rollout.max_trajectories + config.recycle.replay_per_step,
+        max_segment=rollout.max_prompt_tokens + rollout.max_new_tokens,
+        seq_len=update.seq_len,
+        microbatch_rows=update.microbatch_rows,
+        num_parts=mesh.shape["data"] * mesh.shape["fsdp"],
+    )
     return make_updater(
         update,
         config.optim,
-        make_logprobs(
-            policy.graphdef,
-            temperature=rollout.temperature,
-            vocab_block=config.compute.vocab_block,
+        logprobs(policy.graphdef),
+        shape=shape,
+        base=weights.base,
+        add_reference=make_reference(
+            _reference(weights) if update.loss.kl_coef else None,
+            logprobs(structure(policy.model, config.compute)),
+            shape,
         ),
-        shape=row_shape(
-            num_segments=rollout.max_trajectories + config.recycle.replay_per_step,
-            max_segment=rollout.max_prompt_tokens + rollout.max_new_tokens,
-            seq_len=update.seq_len,
-            microbatch_rows=update.microbatch_rows,
-            num_parts=mesh.shape["data"] * mesh.shape["fsdp"],
-        ),
-        # The state is donated to the first update, so the reference is a copy.
-        reference=jax.tree.map(jnp.copy, params) if update.loss.kl_coef else None,
         place=lambda batch: shard_batch(batch, mesh),
         pad_id=pad_id,
     )
+
+
+def _reference(weights: Weights) -> Any:
+    """Return the weights before the first step: a copy, since the state is donated to it.
+
+    With LoRA they are the base, which nothing changes: the reference costs no memory.
+    """
+    return jax.tree.map(jnp.copy, weights.trained) if weights.base is None else weights.base
 
 
 def _train(stage: _Stage, state: TrainState) -> TrainState:
@@ -203,7 +222,7 @@ def _collect(stage: _Stage, state: TrainState, step: int, clock: PhaseClock) -> 
         )
         clock.lap("other")
         rollouts += roll_out(
-            state.params,
+            attach(stage.base, state.params),
             prompts,
             jax.random.fold_in(key, round_number),
             stage.workshop,
@@ -236,14 +255,14 @@ def _resume(stage: _Stage, state: TrainState, checkpointer: Checkpointer) -> tup
 
 def _usable_tasks(config: GrpoConfig, tokenizer: Tokenizer) -> list[Task]:
     """Return the training tasks whose prompts fit; raises ConfigError where those are too few."""
-    tasks = load_tasks(config.data_dir, "train")
+    tasks = load_tasks(config.rollout.data_dir, "train")
     limit = config.rollout.max_prompt_tokens
     usable = [task for task in tasks if len(first_prompt(task, tokenizer).tokens) <= limit]
     if len(usable) < config.rollout.num_prompts:
         raise ConfigError(
             f"rollout.num_prompts={config.rollout.num_prompts} needs as many tasks, but only "
-            f"{len(usable)} of the {len(tasks)} in {config.data_dir} have a prompt of at most "
-            f"rollout.max_prompt_tokens={limit} tokens"
+            f"{len(usable)} of the {len(tasks)} in {config.rollout.data_dir} have a prompt of at "
+            f"most rollout.max_prompt_tokens={limit} tokens"
         )
     return usable
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from mdx.model.config import ComputeConfig
+from mdx.model.config import ComputeConfig, LoraConfig
 from mdx.model.sharding import MeshConfig
 from trainers.checkpoint import CheckpointConfig
 from trainers.farm_config import FarmConfig
@@ -18,9 +18,9 @@ class GrpoConfig:
 
     run_dir: str = "runs/grpo"
     init_from: str = "runs/sft/export"  # a Hugging Face directory with its tokenizer
-    data_dir: str = "data"  # tasks: the training split of MD-CodeGen
     seed: int = 0
     compute: ComputeConfig = field(default_factory=ComputeConfig)
+    lora: LoraConfig = field(default_factory=LoraConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     update: UpdateConfig = field(default_factory=UpdateConfig)
     recycle: RecycleConfig = field(default_factory=RecycleConfig)

@@ -112,8 +112,8 @@ class Memory:
         named |= {success.task_id for success in self.successes.kept}
         if unknown := sorted(named - self.tasks.keys()):
             raise UsageError(
-                f"data_dir must hold the tasks that the checkpoint remembers, but {unknown[0]!r} "
-                "is not among them: resume with the data of the run"
+                "rollout.data_dir must hold the tasks that the checkpoint remembers, but "
+                f"{unknown[0]!r} is not among them: resume with the data of the run"
             )
 
     def _rate(self, task_id: str) -> float:

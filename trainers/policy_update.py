@@ -164,15 +164,17 @@ def make_updater(
     logprobs_fn: LogprobsAndEntropyFn,
     *,
     shape: RowShape,
-    reference: PyTree | None,
+    add_reference: Place,
     place: Place,
     pad_id: int,
+    base: PyTree | None = None,
 ) -> PolicyUpdater:
-    """Return the updater of a run. `reference` is the policy that KL is measured from, if any."""
+    """Return the updater of a run; `base` are the frozen weights, if it is one of LoRA."""
     train_step = make_train_step(
         make_policy_loss(logprobs_fn, config.loss),
         make_optimizer(optim),
         make_schedule(config.in_updates(optim)),
+        base=base,
         num_microbatches=shape.num_microbatches,
         count_fn=count_grpo_tokens,
     )
@@ -181,7 +183,7 @@ def make_updater(
         shape=shape,
         train_step=train_step,
         place=place,
-        add_reference=make_reference(reference, logprobs_fn, shape),
+        add_reference=add_reference,
         pad_id=pad_id,
     )
 
@@ -191,6 +193,7 @@ def make_reference(
 ) -> Place:
     """Return what fills in the log-probabilities of the `reference` parameters, if there are any.
 
+    The reference is the policy that KL is measured from, and `logprobs_fn` that of its structure.
     One microbatch is computed at a time, and those without tokens not at all.
     """
     if reference is None:

@@ -224,7 +224,7 @@ def _grpo_config(config: QuickstartConfig) -> GrpoConfig:
         config.grpo,
         run_dir=config.place("grpo"),
         init_from=config.export_of("sft"),
-        data_dir=config.place("data"),
+        rollout=replace(config.grpo.rollout, data_dir=config.place("data")),
         seed=config.seed,
         farm=config.farm,
     )

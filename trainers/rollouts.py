@@ -37,8 +37,9 @@ _EQUAL_REWARDS = 1e-6  # groups whose rewards differ by less teach nothing
 
 @dataclass(frozen=True, kw_only=True)
 class RolloutConfig:
-    """How many prompts are sampled, how often, how long and how hot."""
+    """Which prompts are sampled, how many, how often, how long and how hot."""
 
+    data_dir: str = "data"  # tasks: the training split of MD-CodeGen
     num_prompts: int = 16  # a step, first attempts and repairs together
     group_size: int = 8
     refill_below: float = 0.25  # refill while fewer than this share of num_prompts groups teach

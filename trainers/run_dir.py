@@ -4,6 +4,7 @@
     <run_dir>/metrics.jsonl   one line a step (`trainers.hooks`)
     <run_dir>/checkpoints/    to resume (`trainers.checkpoint`)
     <run_dir>/export/         to use: a Hugging Face directory (`trainers.export`)
+    <run_dir>/base.json       with LoRA: which weights the adapters belong to (`trainers.policy`)
     <run_dir>/complete.json   written last; the step that the export is of
 
 A run_dir lies on a local or mounted file system: metrics are appended to and renames must be
@@ -27,7 +28,7 @@ _COMPLETE = "complete.json"
 # What may change between a run and its continuation: places, cadences, the length, devices and
 # how they compute (which moves results by rounding only).
 _MAY_CHANGE = (
-    *("run_dir", "data_dir", "data.data_dir", "checkpoint.", "optim.num_steps"),
+    *("run_dir", "rollout.data_dir", "data.data_dir", "checkpoint.", "optim.num_steps"),
     *("mesh.", "compute.", "farm.addresses", "farm.num_slots", "farm.patience_s"),
     *("farm.security.", "farm.connect_timeout_s"),
 )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import jax
 
 from mdx.data.pipeline import sft_batches
-from mdx.model.config import ComputeConfig, ModelConfig
+from mdx.model.config import ComputeConfig, LoraConfig, ModelConfig
 from mdx.model.sharding import MeshConfig
 from trainers.checkpoint import CheckpointConfig
 from trainers.loop import DataConfig
@@ -32,6 +32,7 @@ class SftConfig:
     qa_share: float = 0.1  # of the conversations, from MD-InstructQA; the others are scripts
     model: ModelConfig = field(default_factory=ModelConfig)  # unused where init_from is given
     compute: ComputeConfig = field(default_factory=ComputeConfig)
+    lora: LoraConfig = field(default_factory=LoraConfig)
     data: DataConfig = field(default_factory=DataConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     mesh: MeshConfig = field(default_factory=MeshConfig)
@@ -49,6 +50,7 @@ def run(config: SftConfig) -> str:
     policy = describe_policy(
         config.model,
         config.compute,
+        config.lora,
         init_from=config.init_from,
         tokenizer_dir=config.data.tokenizer_dir,
     )

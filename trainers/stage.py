@@ -4,14 +4,14 @@ from typing import Protocol
 
 import jax
 
-from mdx.model.config import ComputeConfig
-from mdx.model.sharding import MeshConfig, make_mesh, shard_batch, shard_params
+from mdx.model.config import ComputeConfig, LoraConfig
+from mdx.model.sharding import MeshConfig, make_mesh, shard_batch
 from trainers.checkpoint import CheckpointConfig
 from trainers.export import finish
 from trainers.loop import Batches, DataConfig, fit
 from trainers.losses import make_logprobs_fn, make_next_token_loss
 from trainers.optim import OptimConfig, make_optimizer, make_schedule
-from trainers.policy import Policy, start_params
+from trainers.policy import Policy, start_weights
 from trainers.state import create_state
 from trainers.step import make_train_step
 
@@ -27,6 +27,8 @@ class StageConfig(Protocol):
     def seed(self) -> int: ...  # noqa: D102
     @property
     def compute(self) -> ComputeConfig: ...  # noqa: D102
+    @property
+    def lora(self) -> LoraConfig: ...  # noqa: D102
     @property
     def data(self) -> DataConfig: ...  # noqa: D102
     @property
@@ -44,7 +46,9 @@ def train_next_token(config: StageConfig, policy: Policy, batches: Batches, *, s
     """
     mesh = make_mesh(config.mesh)
     params_key, state_key = jax.random.split(jax.random.key(config.seed))
-    params = start_params(policy, init_from=config.init_from, key=params_key)
+    weights = start_weights(
+        policy, mesh, init_from=config.init_from, run_dir=config.run_dir, key=params_key
+    )
     optimizer = make_optimizer(config.optim)
     train_step = make_train_step(
         make_next_token_loss(
@@ -52,10 +56,11 @@ def train_next_token(config: StageConfig, policy: Policy, batches: Batches, *, s
         ),
         optimizer,
         make_schedule(config.optim),
+        base=weights.base,
         num_microbatches=config.data.num_microbatches,
     )
     state = fit(
-        create_state(shard_params(params, mesh), optimizer, state_key),
+        create_state(weights.trained, optimizer, state_key),
         batches,
         train_step,
         stage=stage,
@@ -64,4 +69,4 @@ def train_next_token(config: StageConfig, policy: Policy, batches: Batches, *, s
         checkpoint=config.checkpoint,
         place=lambda batch: shard_batch(batch, mesh),
     )
-    finish(config.run_dir, policy, state)
+    finish(config.run_dir, policy, state, weights.base)

@@ -1,5 +1,8 @@
 """One training step: microbatches -> one gradient -> one guarded update, in one donated jit.
 
+Frozen weights, where there are any (LoRA), are an argument of their own: sharded like the others,
+neither differentiated, donated nor saved.
+
 The step knows nothing of stages: the loss comes in as a function (`trainers.losses` states its
 contract). Parameters, moments and batch arrive sharded and stay as they are; the compiler derives
 the collectives from that.
@@ -13,11 +16,13 @@ import jax.numpy as jnp
 import optax
 
 from mdx.data.batch import Batch
+from mdx.model.lora import attach
 from trainers.losses import LossFn, Metrics, Totals, count_tokens
 from trainers.state import TrainState
 
 PyTree = Any
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
+Update = Callable[[TrainState, PyTree | None, Batch], tuple[TrainState, Metrics]]
 
 
 def make_train_step(
@@ -25,10 +30,13 @@ def make_train_step(
     optimizer: optax.GradientTransformation,
     schedule: optax.Schedule,
     *,
+    base: PyTree | None = None,
     num_microbatches: int = 1,
     count_fn: Callable[[Any], Totals] = count_tokens,
 ) -> TrainStep:
     """Return the jitted `step(state, batch) -> (state, metrics)`; `state` is donated.
+
+    `base` are the frozen weights that the state's adapters belong to, placed on the devices.
 
     It is `make_update`, compiled when first called and pinned to that state's placement: the
     compiler may spell an equal placement otherwise, and the second step would compile again.
@@ -36,22 +44,28 @@ def make_train_step(
     update = make_update(
         loss_fn, optimizer, schedule, num_microbatches=num_microbatches, count_fn=count_fn
     )
-    compiled: list[TrainStep] = []
+    compiled: list[Update] = []
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         if not compiled:
-            placed = jax.tree.map(lambda leaf: leaf.sharding, state)
-            compiled.append(
-                jax.jit(
-                    update,
-                    donate_argnums=0,
-                    in_shardings=(placed, None),
-                    out_shardings=(placed, None),
-                )
-            )
-        return compiled[0](state, batch)
+            compiled.append(jit_update(update, state))
+        return compiled[0](state, base, batch)
 
     return step
+
+
+def jit_update(update: Update, state: TrainState) -> Any:
+    """Return `update` under `jit`, the state donated and kept where `state` lies or would lie.
+
+    The leaves of `state` may be `jax.ShapeDtypeStruct` with shardings: nothing is computed here.
+    """
+    placed = jax.tree.map(lambda leaf: leaf.sharding, state)
+    return jax.jit(
+        update,
+        donate_argnums=0,
+        in_shardings=(placed, None, None),
+        out_shardings=(placed, None),
+    )
 
 
 def make_update(
@@ -61,18 +75,24 @@ def make_update(
     *,
     num_microbatches: int = 1,
     count_fn: Callable[[Any], Totals] = count_tokens,
-) -> TrainStep:
-    """Return the pure `update(state, batch) -> (state, metrics)`.
+) -> Update:
+    """Return the pure `update(state, base, batch) -> (state, metrics)`.
+
+    `loss_fn` is given the weights of `base` and of the state in one tree; the gradient is taken
+    for those of the state alone. `base` is None where all weights are trained.
 
     The gradient is that of the summed shares of `num_microbatches` equal cuts of the batch. A
     non-finite loss or gradient leaves parameters and moments as they were and sets
     metrics["skipped"] to 1; the step still counts. The batch's rows must divide evenly.
     """
 
-    def update(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+    def update(state: TrainState, base: PyTree | None, batch: Batch) -> tuple[TrainState, Metrics]:
+        def loss_of(params: PyTree, batch: Batch, totals: Totals) -> tuple[jax.Array, Metrics]:
+            return loss_fn(attach(base, params), batch, totals)
+
         totals = count_fn(batch)
         loss, gradient, metrics = _accumulate(
-            loss_fn, state.params, batch, totals, num_microbatches
+            loss_of, state.params, batch, totals, num_microbatches
         )
         grad_norm = optax.global_norm(gradient)
         finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)

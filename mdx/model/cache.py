@@ -19,8 +19,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from mdx.model.config import ModelConfig
+from mdx.model.config import LoraConfig, ModelConfig
 from mdx.model.decoder import GraphDef, Params, output_head, rms_norm, rotary, rotate
+from mdx.model.lora import merge_layer
 from mdx.model.rowwise import NEGATIVE
 
 MAX_WINDOWS = 5
@@ -60,12 +61,15 @@ class DecodeWeights(NamedTuple):
     head: Array  # [D, V]
 
 
-def fuse_weights(config: ModelConfig, params: Params, dtype: jnp.dtype) -> DecodeWeights:
-    """Return the weights cast, fused and unstacked; call it once a loop, inside `jit`."""
+def fuse_weights(
+    config: ModelConfig, lora: LoraConfig, params: Params, dtype: jnp.dtype
+) -> DecodeWeights:
+    """Return the weights merged, cast, fused and unstacked; call it once a loop, inside `jit`."""
     D = config.hidden_size
 
     def layer(index: int) -> LayerWeights:
         weights = jax.tree.map(lambda stacked: stacked[index], params["layers"])
+        weights = merge_layer(weights, lora)
         attention, mlp = weights["self_attn"], weights["mlp"]
         projections = [attention[name].reshape(D, -1) for name in ("q_proj", "k_proj", "v_proj")]
         return LayerWeights(

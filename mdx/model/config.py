@@ -1,4 +1,4 @@
-"""What a model is (`ModelConfig`) and how it is computed (`ComputeConfig`).
+"""A model's shape (`ModelConfig`), how it is computed (`ComputeConfig`), adapters (`LoraConfig`).
 
 `ModelConfig` keeps Hugging Face's field names, so `config.json` and ours say the same thing.
 `ComputeConfig` never changes the mathematics: only speed, memory and rounding.
@@ -72,6 +72,48 @@ class ComputeConfig:
         _require("remat", self.remat, ("none", "minimal", "full"))
         if self.attention == "cudnn" and self.dtype != "bfloat16":
             raise ConfigError("attention=cudnn needs dtype=bfloat16, not float32")
+
+
+LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraConfig:
+    """Adapters trained beside frozen weights: y = x W + (alpha / rank) (x A) B.
+
+    Reference: Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models".
+
+    rank: inner dimension of A B; 0 trains all weights instead.
+    targets: projections that get an adapter, by their Hugging Face names.
+    base_dtype: of the frozen weights; adapters are float32.
+    """
+
+    rank: int = 0
+    alpha: float = 32.0
+    targets: tuple[str, ...] = LORA_TARGETS
+    base_dtype: str = "bfloat16"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "targets", tuple(self.targets))  # a list where it came from YAML
+        _require("lora.base_dtype", self.base_dtype, ("float32", "bfloat16"))
+        if self.rank < 0 or self.alpha <= 0:
+            raise ConfigError(
+                "lora.rank must be 0 or more and lora.alpha above 0, not "
+                f"{self.rank} and {self.alpha}"
+            )
+        for target in self.targets:
+            _require("each of lora.targets", target, LORA_TARGETS)
+        if self.rank and not self.targets:
+            raise ConfigError("lora.targets must name at least one projection where lora.rank > 0")
+
+    @property
+    def scale(self) -> float:
+        """What the product of the adapters is multiplied by."""
+        return self.alpha / self.rank if self.rank else 0.0
+
+    def has(self, target: str) -> bool:
+        """Tell whether the projection `target` has an adapter."""
+        return self.rank > 0 and target in self.targets
 
 
 def _require(name: str, value: str, known: tuple[str, ...]) -> None:

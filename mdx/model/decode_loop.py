@@ -104,7 +104,7 @@ def start(
     config, dtype = model.config, jnp.dtype(model.compute.dtype)
     P, T = prompts_PT.shape
     work = Work(
-        weights=fuse_weights(config, params, dtype),
+        weights=fuse_weights(config, model.lora, params, dtype),
         pool=prefill(graphdef, params, prompts_PT, num_prompts, chunk=min(PREFILL_CHUNK, P)),
         last_tokens=prompts_PT[jnp.arange(P), lengths_P - 1],
         lengths=lengths_P,

@@ -24,7 +24,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from mdx.model.attention import attend
-from mdx.model.config import ComputeConfig, ModelConfig
+from mdx.model.config import ComputeConfig, LoraConfig, ModelConfig
 
 Params = dict[str, Any]
 GraphDef = nnx.GraphDef
@@ -47,15 +47,21 @@ def init(
     return structure(config, compute), jax.jit(_draw_params, static_argnums=0)(config, key)
 
 
-def structure(config: ModelConfig, compute: ComputeConfig | None = None) -> GraphDef:
-    """Return the static half of the model without making any weight."""
+def structure(
+    config: ModelConfig, compute: ComputeConfig | None = None, lora: LoraConfig | None = None
+) -> GraphDef:
+    """Return the static half of the model without making any weight.
+
+    With a `lora` of rank above 0 the weights are those that `mdx.model.lora.attach` returns.
+    """
     resolved = _resolved(compute or ComputeConfig())
-    return nnx.split(nnx.eval_shape(lambda: Decoder(config, resolved)))[0]
+    return nnx.split(nnx.eval_shape(lambda: Decoder(config, resolved, lora or LoraConfig())))[0]
 
 
-def abstract_params(config: ModelConfig) -> Params:
+def abstract_params(config: ModelConfig, lora: LoraConfig | None = None) -> Params:
     """Return the weights' shapes and dtypes as a pytree of `jax.ShapeDtypeStruct`."""
-    return nnx.to_pure_dict(nnx.state(nnx.eval_shape(lambda: Decoder(config, ComputeConfig()))))
+    model = nnx.eval_shape(lambda: Decoder(config, ComputeConfig(), lora or LoraConfig()))
+    return nnx.to_pure_dict(nnx.state(model))
 
 
 def apply(
@@ -112,10 +118,30 @@ def project(x_BTD: Float[Array, "B T D"], weight: Float[Array, "D ..."]) -> Arra
     return flat.reshape(B, T, *weight.shape[1:])
 
 
-class Attention(nnx.Module):
+class Adapted(nnx.Module):
+    """A block whose projections may have a low-rank adapter each (`LoraConfig`)."""
+
+    def add_adapters(self, lora: LoraConfig, **shapes: tuple[int, tuple[int, ...]]) -> None:
+        """Add A [inputs, rank] and B [rank, *outputs] for those of `shapes` that are targets."""
+        self.lora = lora
+        for name, (inputs, outputs) in shapes.items():
+            if lora.has(name):
+                setattr(self, f"{name}_lora_a", _empty(inputs, lora.rank))
+                setattr(self, f"{name}_lora_b", _empty(lora.rank, *outputs))
+
+    def through(self, name: str, x_BTD: Array, weight: Array) -> Array:
+        """Return x W, plus scale (x A) B where the projection has an adapter."""
+        straight = project(x_BTD, weight)
+        if not self.lora.has(name):
+            return straight
+        down = project(x_BTD, getattr(self, f"{name}_lora_a")[...]) * self.lora.scale
+        return straight + project(down, getattr(self, f"{name}_lora_b")[...])
+
+
+class Attention(Adapted):
     """Grouped-query attention with RMS-normed queries and keys."""
 
-    def __init__(self, config: ModelConfig):
+    def __init__(self, config: ModelConfig, lora: LoraConfig):
         D, H = config.hidden_size, config.head_dim
         N, G = config.num_attention_heads, config.num_key_value_heads
         self.eps = config.rms_norm_eps
@@ -125,11 +151,19 @@ class Attention(nnx.Module):
         self.o_proj = _empty(N, H, D)
         self.q_norm = _empty(H)
         self.k_norm = _empty(H)
+        self.add_adapters(
+            lora,
+            q_proj=(D, (N, H)),
+            k_proj=(D, (G, H)),
+            v_proj=(D, (G, H)),
+            o_proj=(N * H, (D,)),
+        )
 
     def project(self, x_BTD: Array, cosines: Array, sines: Array) -> tuple[Array, Array, Array]:
         """Return queries, keys (normed and rotated) and values: [B, T, heads, H]."""
         query, key, value = (
-            project(x_BTD, weight[...]) for weight in (self.q_proj, self.k_proj, self.v_proj)
+            self.through(name, x_BTD, getattr(self, name)[...])
+            for name in ("q_proj", "k_proj", "v_proj")
         )
         query = rotate(rms_norm(query, self.q_norm[...], self.eps), cosines, sines)
         key = rotate(rms_norm(key, self.k_norm[...], self.eps), cosines, sines)
@@ -140,35 +174,37 @@ class Attention(nnx.Module):
         B, T, _, _ = mixed_BTNH.shape
         weight_NHD = self.o_proj[...]
         flat = weight_NHD.reshape(-1, weight_NHD.shape[-1])
-        return project(mixed_BTNH.reshape(B, T, -1), flat)
+        return self.through("o_proj", mixed_BTNH.reshape(B, T, -1), flat)
 
 
-class Mlp(nnx.Module):
+class Mlp(Adapted):
     """SwiGLU: down(silu(gate(x)) * up(x))."""
 
-    def __init__(self, config: ModelConfig):
+    def __init__(self, config: ModelConfig, lora: LoraConfig):
         D, F = config.hidden_size, config.intermediate_size
         self.gate_proj = _empty(D, F)
         self.up_proj = _empty(D, F)
         self.down_proj = _empty(F, D)
+        self.add_adapters(lora, gate_proj=(D, (F,)), up_proj=(D, (F,)), down_proj=(F, (D,)))
 
     def __call__(self, x_BTD: Array) -> Array:
         """Return the update of the residual stream."""
-        gate, up = project(x_BTD, self.gate_proj[...]), project(x_BTD, self.up_proj[...])
-        return project(jax.nn.silu(gate) * up, self.down_proj[...])
+        gate = self.through("gate_proj", x_BTD, self.gate_proj[...])
+        up = self.through("up_proj", x_BTD, self.up_proj[...])
+        return self.through("down_proj", jax.nn.silu(gate) * up, self.down_proj[...])
 
 
 class DecoderLayer(nnx.Module):
     """Pre-norm attention and MLP around one residual stream."""
 
-    def __init__(self, config: ModelConfig, compute: ComputeConfig):
+    def __init__(self, config: ModelConfig, compute: ComputeConfig, lora: LoraConfig):
         self.eps = config.rms_norm_eps
         self.implementation = compute.attention
         self.block = compute.attention_block
         self.input_layernorm = _empty(config.hidden_size)
-        self.self_attn = Attention(config)
+        self.self_attn = Attention(config, lora)
         self.post_attention_layernorm = _empty(config.hidden_size)
-        self.mlp = Mlp(config)
+        self.mlp = Mlp(config, lora)
 
     def __call__(
         self, x_BTD: Array, segment_ids_BT: Array, cosines: Array, sines: Array
@@ -195,11 +231,12 @@ class Decoder(nnx.Module):
     A new one has zeros for weights; `init` and `mdx.model.hf` make the real ones.
     """
 
-    def __init__(self, config: ModelConfig, compute: ComputeConfig):
+    def __init__(self, config: ModelConfig, compute: ComputeConfig, lora: LoraConfig):
         self.config = config
         self.compute = compute
+        self.lora = lora
         self.embed_tokens = _empty(config.vocab_size, config.hidden_size)
-        make = nnx.vmap(lambda _: DecoderLayer(config, compute))
+        make = nnx.vmap(lambda _: DecoderLayer(config, compute, lora))
         self.layers = make(jnp.arange(config.num_hidden_layers))
         self.norm = _empty(config.hidden_size)
         if not config.tie_word_embeddings:

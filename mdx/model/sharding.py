@@ -33,6 +33,7 @@ RULES: dict[str, str | None] = {
     "mlp": "tensor",
     "head_dim": None,
     "layers": None,
+    "rank": None,
 }
 WEIGHT_AXES: dict[str, tuple[str, ...]] = {
     "embed_tokens": ("vocab", "embed"),
@@ -44,6 +45,16 @@ WEIGHT_AXES: dict[str, tuple[str, ...]] = {
     "gate_proj": ("layers", "embed", "mlp"),
     "up_proj": ("layers", "embed", "mlp"),
     "down_proj": ("layers", "mlp", "embed"),
+}
+# An adapter's A maps from its weight's inputs to the rank, B from there to its outputs.
+WEIGHT_AXES |= {
+    f"{name}_lora_{part}": axes
+    for name, (layers, *dims) in tuple(WEIGHT_AXES.items())
+    if name.endswith("_proj")
+    for part, axes in (
+        ("a", (layers, dims[0], "rank")),
+        ("b", (layers, "rank", *(dims[2:] if name == "o_proj" else dims[1:]))),
+    )
 }
 
 

@@ -36,7 +36,7 @@ def train(config, farm):
     """Return the model's configuration and its parameters after `optim.num_steps` steps."""
     model, graphdef, params = load_hf(config.init_from, config.compute)
     tokenizer = Tokenizer.load(config.init_from)
-    tasks, rates = load_tasks(config.data_dir, "train"), PassRates()
+    tasks, rates = load_tasks(config.rollout.data_dir, "train"), PassRates()
     optimizer, mesh, shape = make_optimizer(config.optim), make_mesh(), shape_of(config)
     train_step = make_train_step(
         make_policy_loss(

@@ -9,7 +9,7 @@ import pytest
 
 from mdx.config import dump_config
 from mdx.errors import CheckpointError, UsageError
-from mdx.model.config import ModelConfig
+from mdx.model.config import LoraConfig, ModelConfig
 from mdx.model.decoder import abstract_params
 from mdx.model.hf import load_hf, save_hf
 from trainers.checkpoint import Checkpointer
@@ -78,7 +78,11 @@ def test_run_that_started_from_a_model_directory_takes_its_shape_and_tokenizer(t
 
 def test_finish_exports_and_marks_the_run_complete(run_dir, tiny_data, tmp_path):
     policy = describe_policy(
-        MODEL, CptConfig().compute, init_from="", tokenizer_dir=tiny_data.tokenizer_dir
+        MODEL,
+        CptConfig().compute,
+        LoraConfig(),
+        init_from="",
+        tokenizer_dir=tiny_data.tokenizer_dir,
     )
     assert not is_complete(str(tmp_path), 0)
     finish(str(tmp_path), policy, _state())
@@ -115,7 +119,11 @@ def test_vocabulary_smaller_than_the_tokenizer_is_refused(tiny_data):
         UsageError, match="vocab_size must be at least the tokenizer's 384, not 100"
     ):
         describe_policy(
-            small, CptConfig().compute, init_from="", tokenizer_dir=tiny_data.tokenizer_dir
+            small,
+            CptConfig().compute,
+            LoraConfig(),
+            init_from="",
+            tokenizer_dir=tiny_data.tokenizer_dir,
         )
     with pytest.raises(UsageError, match=r"data\.tokenizer_dir must name"):
-        describe_policy(small, CptConfig().compute, init_from="", tokenizer_dir="")
+        describe_policy(small, CptConfig().compute, LoraConfig(), init_from="", tokenizer_dir="")

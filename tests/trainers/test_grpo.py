@@ -166,9 +166,9 @@ def make_config(world, name, **changes):
     config = GrpoConfig(
         run_dir=str(world / name),
         init_from=str(world / "model"),
-        data_dir=str(world / "data"),
         compute=COMPUTE,
         rollout=RolloutConfig(
+            data_dir=str(world / "data"),
             num_prompts=4,
             group_size=GROUP,
             max_prompt_tokens=160,

@@ -9,15 +9,22 @@ import numpy as np
 import pytest
 
 from mdx.lammps.run import Reward
-from mdx.model.config import ComputeConfig, ModelConfig
-from mdx.model.decoder import init
+from mdx.model.config import ComputeConfig, LoraConfig, ModelConfig
+from mdx.model.decoder import init, structure
+from mdx.model.lora import abstract_adapters, init_adapters
 from mdx.model.sampler import sample
 from mdx.tasks.task import Task
 from mdx.trajectory import Completion, StopReason, Trajectory, TrajectoryGroup
 from trainers.optim import OptimConfig, make_optimizer
 from trainers.packing import pack, row_shape
 from trainers.policy_loss import PolicyLossConfig
-from trainers.policy_update import UpdateConfig, make_logprobs, make_updater, policy_segments
+from trainers.policy_update import (
+    UpdateConfig,
+    make_logprobs,
+    make_reference,
+    make_updater,
+    policy_segments,
+)
 from trainers.prompts import Prompt
 from trainers.rollouts import Rollout
 from trainers.state import create_state
@@ -86,12 +93,13 @@ def rollouts():
 @functools.cache
 def make_tiny_updater(loss, with_reference):
     """Return an updater; equal ones share their compilation."""
+    logprobs = make_logprobs(GRAPHDEF, temperature=TEMPERATURE, vocab_block=64)
     return make_updater(
         UpdateConfig(seq_len=32, microbatch_rows=2, loss=loss),
         OPTIM,
-        make_logprobs(GRAPHDEF, temperature=TEMPERATURE, vocab_block=64),
+        logprobs,
         shape=SHAPE,
-        reference=PARAMS if with_reference else None,
+        add_reference=make_reference(PARAMS if with_reference else None, logprobs, SHAPE),
         place=lambda batch: batch,
         pad_id=0,
     )
@@ -151,6 +159,34 @@ def test_divergence_from_the_reference_is_zero_until_the_policy_moves(rollouts):
     _, later = updated(rollouts, loss=FULL, with_reference=True, num_epochs=3)
     assert once["kl"] == pytest.approx(0.0, abs=1e-6)
     assert later["kl"] > 1e-5
+
+
+def test_adapters_alone_are_trained_and_measured_from_the_base_without_them(rollouts):
+    lora = LoraConfig(rank=2, alpha=4.0)
+    compute = ComputeConfig(attention="blocked")
+    plain, adapted = (
+        make_logprobs(structure(MODEL, compute, which), temperature=TEMPERATURE, vocab_block=64)
+        for which in (None, lora)
+    )
+    updater = make_updater(
+        UpdateConfig(seq_len=32, microbatch_rows=2, loss=FULL, num_epochs=2),
+        OPTIM,
+        adapted,
+        base=PARAMS,
+        shape=SHAPE,
+        add_reference=make_reference(PARAMS, plain, SHAPE),
+        place=lambda batch: batch,
+        pad_id=0,
+    )
+    before = init_adapters(MODEL, lora, jax.random.key(5))
+    state = create_state(jax.tree.map(jnp.copy, before), make_optimizer(OPTIM), jax.random.key(0))
+    state, first = updater.update(state, rollouts, [], np.random.default_rng(0))
+    assert first["logprob_gap_max"] < 1e-5, "new adapters leave the sampled policy as it was"
+    assert first["kl"] > 1e-6, "the second epoch sees adapters that have moved"
+    assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(PARAMS))
+    moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), state.params, before)
+    assert jax.tree.structure(moved) == jax.tree.structure(abstract_adapters(MODEL, lora))
+    assert max(jax.tree.leaves(moved)) > 1e-3
 
 
 def test_error_line_counts_once_a_group(rollouts):
