@@ -1,12 +1,13 @@
 """The records of the three data sets: from kept examples, questions and documents to dictionaries.
 
-Everything is in the order drawn, so equal inputs give equal records; only measured times differ
-between two builds, and `digest` leaves those out.
+Everything is in the order drawn, and nothing measured in seconds is part of a record: equal inputs
+give equal records, and equal files.
 """
 
 import functools
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +16,13 @@ from mdx.data.datasets import SPLITS, Record
 from mdx.errors import UsageError
 from mdx.lammps.library import potentials_dir
 from mdx.lammps.run import to_json
-from mdx.tasks.generate import Example
+from mdx.tasks.generate import Example, skeleton
 from mdx.tasks.knowledge import draw_documents
 from mdx.tasks.qa import draw_questions
 from mdx.tasks.task import Potential
 from trainers.reference_runs import Outcome
 
-_MEASURED = ("wall_time_s",)
+_CHINESE = re.compile("[\u4e00-\u9fff]")
 _HELD_OUT_PERCENT = {"validation": 2, "test": 4}  # of questions and documents
 
 
@@ -40,6 +41,7 @@ def code_records(kept: Iterable[Kept]) -> list[Record]:
 
 
 def _code_record(example: Example, reward: float, outcome: Outcome) -> Record:
+    facts = outcome.facts
     return {
         "id": example.task.id,
         "family": example.task.family,
@@ -49,9 +51,16 @@ def _code_record(example: Example, reward: float, outcome: Outcome) -> Record:
         "failed_script": example.failed_script or "",
         "error": example.error or "",
         "reward": reward,
+        "register": example.task.parameters.get("register", "unspecified"),
+        "language": _language(example.task.prompt),
+        "skeleton_sha256": _sha256(skeleton(example.script).encode()),
         "evidence": outcome.evidence,
+        "observables": [{"name": n, "value": v} for n, v in sorted(facts.observables.items())],
+        "num_atoms": facts.num_atoms,
+        "num_steps": facts.num_steps,
+        "cost_s": facts.cost_s,
+        "elements": list(example.task.elements),
         "lammps_version": outcome.lammps_version,
-        "wall_time_s": outcome.wall_time_s,
         "potential_sha256": _potential_sha256(example.task.potential),
         "source": "MDX task families",
         "licence": "Apache-2.0",
@@ -68,8 +77,11 @@ def question_records(seed: int, count: int) -> dict[str, list[Record]]:
             {
                 "id": f"qa-{digest[:12]}",
                 "kind": item.kind,
+                "type": "open_qa",
                 "question": item.question,
                 "answer": item.answer,
+                "answer_text": item.answer,
+                "language": _language(item.question),
                 "source": item.source,
                 "licence": item.licence,
             },
@@ -82,17 +94,18 @@ def document_records(examples: Sequence[Example], seed: int) -> dict[str, list[R
     records: dict[str, Record] = {}
     for item in draw_documents(examples, seed):
         digest = _sha256(item.text.encode())
-        record = {"text": item.text, "source": item.source, "licence": item.licence}
-        records.setdefault(digest, {**record, "sha256": digest})
+        origin = {"source": item.source, "licence": item.licence}
+        language = _language(item.text)
+        record = {"text": item.text, "language": language, "sha256": digest, **origin}
+        records.setdefault(digest, record)
     return _split_by_hash(records)
 
 
 def digest_of(records: Iterable[Record]) -> str:
-    """Return a hash of the records without what was measured."""
+    """Return a hash of the records and their order."""
     digest = hashlib.sha256()
     for record in records:
-        content = {name: value for name, value in record.items() if name not in _MEASURED}
-        digest.update(json.dumps(content, sort_keys=True).encode() + b"\n")
+        digest.update(json.dumps(record, sort_keys=True).encode() + b"\n")
     return digest.hexdigest()
 
 
@@ -122,6 +135,11 @@ def _potential_sha256(potential: Potential | None) -> str:
     words = dict.fromkeys(" ".join(potential.coeffs).split()) if potential else {}
     files = [Path(potentials_dir()) / word for word in words]
     return " ".join(_sha256(file.read_bytes()) for file in files if file.is_file())
+
+
+def _language(text: str) -> str:
+    """Return zh for a text with Chinese characters, else en: MDX's own texts are in no other."""
+    return "zh" if _CHINESE.search(text) else "en"
 
 
 def _sha256(content: bytes) -> str:

@@ -9,6 +9,7 @@ change of the limits, or of MDX's code for runs and rewards, everything is.
 
 import fcntl
 import hashlib
+import importlib.metadata
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
@@ -18,12 +19,14 @@ from typing import IO
 
 import msgspec
 
+import trainers.reference_facts as reference_facts_module
 from mdx.code_digest import code_digest
 from mdx.errors import UsageError
 from mdx.lammps.run import RunLimits, RunRequest, RunResult, RunStatus, from_json, to_json
 from mdx.rewards import score
 from mdx.tasks.task import Task
 from rollout_farm.client import Farm
+from trainers.reference_facts import ReferenceFacts, reference_facts
 
 _IN_FLIGHT_BEYOND_SLOTS = 4
 
@@ -62,8 +65,10 @@ class Outcome:
     status: RunStatus
     error: str
     evidence: str  # JSON: runs, steps, final state; components and flags of the first reward
+    facts: ReferenceFacts
     lammps_version: str
     wall_time_s: float
+    cpu_time_s: float
     setting: str = ""  # see `setting_of`
 
 
@@ -103,8 +108,22 @@ class Journal:
 
 
 def setting_of(limits: RunLimits) -> str:
-    """Return the hash of what outcomes depend on beside their jobs: limits and MDX's own code."""
-    return hashlib.sha256(to_json(limits) + code_digest().encode()).hexdigest()
+    """Return the hash of what outcomes depend on beside their jobs.
+
+    That is the limits, MDX's code for runs and rewards, and the LAMMPS that is installed here.
+    """
+    digest = hashlib.sha256(to_json(limits) + code_digest().encode())
+    digest.update(Path(reference_facts_module.__file__).read_bytes())
+    digest.update(installed_lammps().encode())
+    return digest.hexdigest()
+
+
+def installed_lammps() -> str:
+    """Return the version of the LAMMPS package here; empty where scripts run elsewhere only."""
+    try:
+        return importlib.metadata.version("lammps")
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def _open_alone(path: Path) -> IO[bytes]:
@@ -162,6 +181,8 @@ def _outcome(job: Job, result: RunResult, setting: str) -> Outcome:
         status=result.status,
         error=result.error or "",
         evidence=to_json(evidence).decode(),
+        facts=reference_facts(job.tasks[0], job.script, result),
         lammps_version=result.lammps_version,
         wall_time_s=result.timings.wall_s,
+        cpu_time_s=result.timings.cpu_s,
     )

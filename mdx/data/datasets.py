@@ -4,9 +4,11 @@
     md_instruct_qa   questions with checked answers
     md_code_gen      tasks with scripts that were run and scored
 
-Each record names its source and licence. TFDS writes and reads them without TensorFlow, and
-nothing here downloads anything: the records come from `trainers.build_data`. `read_records` gives
-them back as dictionaries of str and float. Importing this module takes no JAX.
+Features, descriptions, citations and licences are in `mdx.data.schema`; `tfds.
+builder_from_directory` reads the folders without MDX. TFDS writes and reads them without
+TensorFlow, and nothing here downloads anything: the records come from `trainers.build_data` and
+`trainers.build_corpus`. `read_records` gives them back as plain dictionaries. Importing this module
+takes no JAX.
 """
 
 import contextlib
@@ -15,17 +17,14 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
-import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
 
+from mdx.data import schema
 from mdx.errors import UsageError
 
 SPLITS = ("train", "validation", "test")
 Record = Mapping[str, Any]
-
-_TEXT = tfds.features.Text()
-_NUMBER = tfds.features.Scalar(np.float64)
 
 
 class _RecordsBuilder(
@@ -34,8 +33,9 @@ class _RecordsBuilder(
 ):
     """Writes records that are already in memory, in their order."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    FIELDS: ClassVar[Mapping[str, Any]] = {}
+    VERSION = tfds.core.Version("2.0.0")
+    RELEASE_NOTES = schema.RELEASE_NOTES
+    SCHEMA: ClassVar[schema.Schema]
 
     def __init__(self, *, records: Mapping[str, Sequence[Record]], data_dir: str):
         self._records = records
@@ -44,8 +44,10 @@ class _RecordsBuilder(
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(
             builder=self,
-            description=self.__doc__,
-            features=tfds.features.FeaturesDict(dict(self.FIELDS)),
+            description=self.SCHEMA.description,
+            features=tfds.features.FeaturesDict(dict(self.SCHEMA.features)),
+            citation=schema.CITATION,
+            license=self.SCHEMA.licence,
             disable_shuffling=True,
         )
 
@@ -54,34 +56,25 @@ class _RecordsBuilder(
 
     def _generate_examples(self, split: str) -> Iterator[tuple[int, Record]]:
         for key, record in enumerate(self._records[split]):
-            yield key, {name: record[name] for name in self.FIELDS}
+            yield key, schema.complete(record, self.SCHEMA)
 
 
 class MdKnowledge(_RecordsBuilder):
-    """MD-Knowledge: texts about molecular dynamics and LAMMPS, for continued pre-training."""
+    """MD-Knowledge: see `mdx.data.schema.MD_KNOWLEDGE`."""
 
-    FIELDS = dict.fromkeys(("text", "source", "licence", "sha256"), _TEXT)
+    SCHEMA = schema.MD_KNOWLEDGE
 
 
 class MdInstructQa(_RecordsBuilder):
-    """MD-InstructQA: questions about LAMMPS with checked answers."""
+    """MD-InstructQA: see `mdx.data.schema.MD_INSTRUCT_QA`."""
 
-    FIELDS = dict.fromkeys(("id", "kind", "question", "answer", "source", "licence"), _TEXT)
+    SCHEMA = schema.MD_INSTRUCT_QA
 
 
 class MdCodeGen(_RecordsBuilder):
-    """MD-CodeGen: tasks in plain words with reference scripts that were run and scored.
+    """MD-CodeGen: see `mdx.data.schema.MD_CODE_GEN`."""
 
-    `task` is the whole `mdx.tasks.task.Task` as JSON and `evidence` what the run showed, as JSON.
-    `failed_script` and `error` are empty but for repairs. `reward` is R of `script`.
-    """
-
-    FIELDS: ClassVar[Mapping[str, Any]] = {
-        **dict.fromkeys(("id", "family", "prompt", "script", "task"), _TEXT),
-        **dict.fromkeys(("failed_script", "error", "evidence", "lammps_version"), _TEXT),
-        **dict.fromkeys(("reward", "wall_time_s"), _NUMBER),
-        **dict.fromkeys(("source", "licence", "potential_sha256"), _TEXT),
-    }
+    SCHEMA = schema.MD_CODE_GEN
 
 
 BUILDERS = {builder.name: builder for builder in (MdKnowledge, MdInstructQa, MdCodeGen)}
@@ -105,15 +98,26 @@ def write_dataset(name: str, data_dir: str, records: Mapping[str, Sequence[Recor
         builder.download_and_prepare(download_dir=nothing)
 
 
+def folder_of(data_dir: str, name: str) -> epath.Path:
+    """Return the folder with the files of the data set, whether it is there or not."""
+    return epath.Path(data_dir) / name / str(BUILDERS[name].VERSION)
+
+
+def splits_of(data_dir: str, name: str) -> dict[str, int]:
+    """Return the splits of a data set and their numbers of records.
+
+    Raises UsageError where the data set is not there.
+    """
+    infos = _open(data_dir, name).info.splits
+    return {split: infos[split].num_examples for split in infos}
+
+
 def open_source(data_dir: str, name: str, split: str) -> Sequence[Mapping[str, Any]]:
-    """Return the split as TFDS's random-access data source; texts are bytes.
+    """Return the split as TFDS's random-access data source; texts are bytes, classes numbers.
 
     Raises UsageError where the data set or the split is not there.
     """
-    folder = epath.Path(data_dir) / name / str(BUILDERS[name].VERSION)
-    if not folder.exists():
-        raise UsageError(f"{data_dir} holds no {name}: build the data first (mdx-data build)")
-    builder = tfds.builder_from_directory(folder)
+    builder = _open(data_dir, name)
     if split not in builder.info.splits:
         known = ", ".join(builder.info.splits)
         raise UsageError(f"{name} has the splits {known}, not {split!r}")
@@ -121,11 +125,24 @@ def open_source(data_dir: str, name: str, split: str) -> Sequence[Mapping[str, A
 
 
 def read_records(data_dir: str, name: str, split: str) -> list[dict[str, Any]]:
-    """Return all records of a split as dictionaries of str and float, in the order written."""
+    """Return all records of a split as plain dictionaries, in the order written."""
+    return list(iter_records(data_dir, name, split))
+
+
+def iter_records(
+    data_dir: str, name: str, split: str, *, chunk: int = 1024
+) -> Iterator[dict[str, Any]]:
+    """Yield the records of a split as plain dictionaries in order, `chunk` in memory at once."""
     source = open_source(data_dir, name, split)
-    raw = source.__getitems__(list(range(len(source))))  # type: ignore[attr-defined]
-    return [{key: _plain(value) for key, value in record.items()} for record in raw]
+    features = BUILDERS[name].SCHEMA.features
+    for start in range(0, len(source), chunk):
+        indices = list(range(start, min(start + chunk, len(source))))
+        for raw in source.__getitems__(indices):  # type: ignore[attr-defined]
+            yield {key: schema.plain(features[key], raw[key]) for key in features}
 
 
-def _plain(value: Any) -> Any:
-    return value.decode("utf-8") if isinstance(value, bytes) else float(value)
+def _open(data_dir: str, name: str) -> tfds.core.DatasetBuilder:
+    folder = folder_of(data_dir, name)
+    if not folder.exists():
+        raise UsageError(f"{data_dir} holds no {name}: build the data first (mdx-data build)")
+    return tfds.builder_from_directory(folder)

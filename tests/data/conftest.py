@@ -43,7 +43,6 @@ def code_record(item: Example) -> dict[str, object]:
         "failed_script": item.failed_script or "",
         "error": item.error or "",
         "reward": 0.99,
-        "wall_time_s": 0.05,
         "potential_sha256": "",
     }
 

@@ -4,12 +4,21 @@ import subprocess
 import sys
 
 import pytest
+import tensorflow_datasets as tfds
 
-from mdx.data.datasets import read_records, write_dataset
+from mdx.data.datasets import BUILDERS, folder_of, read_records, write_dataset
 from mdx.data.tasks import conversation_of_example, load_examples, load_tasks
 from mdx.errors import UsageError
 
-RECORD = {"text": "units metal\n分子 🙂\x00", "source": "s", "licence": "GPL-2.0", "sha256": "00"}
+RECORD = {
+    "text": "units metal\n分子 🙂\x00",
+    "title": "",
+    "language": "",
+    "notice": "",
+    "sha256": "00",
+    "source": "s",
+    "licence": "GPL-2.0",
+}
 
 OFFLINE = """
 import socket, sys
@@ -77,3 +86,56 @@ def test_missing_data_is_a_usage_error_that_says_what_to_do(data_dir, tmp_path):
 def test_an_empty_split_is_a_usage_error(tmp_path):
     with pytest.raises(UsageError, match="test has none"):
         write_dataset("md_knowledge", str(tmp_path), {"train": [RECORD], "test": []})
+
+
+def test_any_tfds_reads_the_files_with_their_documentation(data_dir, examples):
+    folder = folder_of(data_dir, "md_code_gen")
+    builder = tfds.builder_from_directory(folder)
+    assert {name: split.num_examples for name, split in builder.info.splits.items()} == {
+        split: len(items) for split, items in examples.items()
+    }
+    assert "LAMMPS" in builder.info.description
+    assert "MDAgent2" in builder.info.citation
+    assert builder.info.redistribution_info.license == "Apache-2.0"
+    assert builder.info.features["register"].names[0] == "terse"
+    assert builder.info.features["reward"].doc.desc
+    record = builder.as_data_source("train")[0]
+    assert record["prompt"].decode() == examples["train"][0].task.prompt
+
+
+def test_every_field_of_every_data_set_is_documented():
+    for builder in BUILDERS.values():
+        assert str(builder.VERSION) in builder.RELEASE_NOTES
+        for name, feature in builder.SCHEMA.features.items():
+            assert feature.doc.desc, name
+
+
+def test_records_come_back_as_written_and_what_they_leave_out_is_empty(tmp_path):
+    record = {
+        "id": "q",
+        "type": "multiple_choice",
+        "options": ["一", "two"],
+        "answer": "A, B",
+    }
+    write_dataset("md_instruct_qa", str(tmp_path), {"train": [record]})
+    (read,) = read_records(str(tmp_path), "md_instruct_qa", "train")
+    assert {name: read[name] for name in record} == record
+    assert (read["difficulty"], read["page"]) == ("unspecified", "")
+    code = {
+        "id": "c",
+        "observables": [{"name": "mean_temperature", "value": 300.5}],
+        "num_atoms": 4,
+    }
+    write_dataset("md_code_gen", str(tmp_path), {"train": [code]})
+    (read,) = read_records(str(tmp_path), "md_code_gen", "train")
+    assert {name: read[name] for name in code} == code
+    assert (read["elements"], read["reward"]) == ([], 0.0)
+
+
+def test_two_writes_of_the_same_records_are_equal_files(tmp_path):
+    contents = []
+    for name in ("one", "two"):
+        write_dataset("md_knowledge", str(tmp_path / name), {"train": [RECORD] * 3})
+        folder = folder_of(str(tmp_path / name), "md_knowledge")
+        contents.append({file.name: file.read_bytes() for file in folder.iterdir()})
+    assert contents[0] == contents[1]

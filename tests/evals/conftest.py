@@ -68,14 +68,10 @@ def lj_tasks() -> list[Task]:
 @pytest.fixture(scope="session")
 def data_dir(lj_tasks: list[Task], tmp_path_factory: pytest.TempPathFactory) -> str:
     """Return a data folder whose MD-CodeGen holds the tasks as its test split."""
-    from mdx.data.datasets import MdCodeGen, write_dataset
+    from mdx.data.datasets import write_dataset
 
     folder = str(tmp_path_factory.mktemp("data"))
-    empty = dict.fromkeys(MdCodeGen.FIELDS, "")
-    records = [
-        empty | {"id": task.id, "task": to_json(task).decode(), "reward": 1.0, "wall_time_s": 0.1}
-        for task in lj_tasks
-    ]
+    records = [{"id": task.id, "task": to_json(task).decode(), "reward": 1.0} for task in lj_tasks]
     write_dataset("md_code_gen", folder, {"test": records})
     return folder
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mdx.chat import render_conversation
-from mdx.data.datasets import MdCodeGen, write_dataset
+from mdx.data.datasets import write_dataset
 from mdx.data.tasks import conversation_of_record
 from mdx.lammps.run import to_json
 from mdx.tasks.task import Task
@@ -166,7 +166,5 @@ def _question(i: int) -> dict[str, str]:
 
 def _task(i: int) -> dict[str, object]:
     task = Task(id=f"t-{i}", family="nve", prompt=f"Run {10 * (i + 1)} steps of fcc copper.")
-    record = dict.fromkeys(MdCodeGen.FIELDS, "")
-    numbers = {"reward": 1.0, "wall_time_s": 0.01}
     texts = {"id": task.id, "prompt": task.prompt, "script": _script(i)}
-    return {**record, **numbers, **texts, "task": to_json(task).decode()}
+    return {**texts, "reward": 1.0, "task": to_json(task).decode()}

@@ -24,6 +24,7 @@ from rollout_farm.client import Farm
 from trainers.build_data import BuildConfig, build_data, draw_groups, finished_manifest, keep, run
 from trainers.data_cli import main
 from trainers.data_records import question_records
+from trainers.reference_facts import ReferenceFacts
 from trainers.reference_runs import Job, Journal, Outcome, run_jobs, setting_of
 
 SMALL = BuildConfig(
@@ -57,7 +58,9 @@ def outcome(job, *, rewards, status=RunStatus.OK, error="", setting="here"):
         error=error,
         evidence="{}",
         lammps_version="",
+        facts=ReferenceFacts(observables={}, num_atoms=1, num_steps=1, cost_s=0.1),
         wall_time_s=0.0,
+        cpu_time_s=0.0,
         setting=setting,
     )
 
@@ -77,7 +80,7 @@ def test_every_kept_reference_was_run_and_solves_its_task(built):
             assert evidence["final"]["num_atoms"] > 0
             assert set(evidence["components"].values()) >= {1.0}
             assert record["lammps_version"]
-            assert record["wall_time_s"] > 0
+            assert 0.0 < record["cost_s"] < 1.0
             assert record["source"]
             assert record["licence"]
 

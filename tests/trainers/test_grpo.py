@@ -102,7 +102,6 @@ def code_record(number):
         "script": script,
         "task": to_json(task).decode(),
         "reward": 1.0,
-        "wall_time_s": 0.02,
     }
 
 
