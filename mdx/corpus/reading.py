@@ -1,0 +1,206 @@
+"""Read many files in processes of their own, with a journal, so that no file can stop the others.
+
+Each file has its time and its memory: a reader that exceeds the time is killed with its process,
+one that exceeds the memory fails alone. Every outcome is a line of the journal, written before the
+next is awaited. A run that was killed goes on where it stopped; a file that changed, or that other code
+or settings read, is read again. The journal's order is that of chance, what `read_all` yields that
+of the files.
+"""
+
+import hashlib
+import multiprocessing
+import os
+import resource
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+import numpy as np
+
+from mdx.code_digest import code_digest
+from mdx.corpus.clean import clean
+from mdx.corpus.collect import File
+from mdx.corpus.config import DuplicateConfig, FilterConfig, ReadLimits
+from mdx.corpus.decode import UnreadableError
+from mdx.corpus.duplicates import exact_key, signature_of
+from mdx.corpus.quality import fault_of, language_of
+from mdx.corpus.readers import read
+
+_CODE = ("mdx/corpus",)
+_AHEAD = 64  # files a worker may have waiting
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadSetting:
+    """What reading depends on, beside the files."""
+
+    limits: ReadLimits
+    filters: FilterConfig
+    duplicates: DuplicateConfig
+
+    @property
+    def digest(self) -> str:
+        """A text that changes with the settings and with the code that reads."""
+        content = msgspec.json.encode(self) + code_digest(_CODE).encode()
+        return hashlib.sha256(content).hexdigest()[:16]
+
+
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of reading one file: a text, or why there is none (`reason`)."""
+
+    key: str  # source, name, size and time of the file, and the setting
+    title: str = ""
+    text: str = ""
+    notice: str = ""
+    language: str = ""
+    sha256: str = ""  # of the text
+    exact: str = ""
+    signature: bytes = b""
+    reason: str = ""
+    detail: str = ""
+
+
+def read_one(file: File, key: str, setting: ReadSetting) -> Reading:
+    """Read, clean and judge one file."""
+    try:
+        page = read(file, setting.limits)
+    except UnreadableError as error:
+        return Reading(key=key, reason=error.reason, detail=error.detail)
+    except MemoryError:
+        return Reading(key=key, reason="needs too much memory")
+    except RecursionError:
+        return Reading(key=key, reason="nested too deeply")
+    cleaned = clean(page.text)
+    language = language_of(cleaned.text)
+    fault = fault_of(cleaned.text, language, setting.filters)
+    signature = signature_of(cleaned.text, setting.duplicates) if not fault else None
+    return Reading(
+        key=key,
+        title=" ".join(page.title.split())[:200],
+        text=cleaned.text,
+        notice=cleaned.notice,
+        language=language,
+        sha256=hashlib.sha256(cleaned.text.encode()).hexdigest(),
+        exact=exact_key(cleaned.text),
+        signature=signature.astype(np.uint64).tobytes() if signature is not None else b"",
+        reason=fault,
+        detail=cleaned.text[:160] if fault else "",
+    )
+
+
+def key_of(file: File, setting: str) -> str:
+    """Return what identifies the file's state; a file that is gone has a key as well."""
+    try:
+        status = os.lstat(file.path)
+        state = f"{status.st_size} {status.st_mtime_ns}"
+    except OSError:
+        state = "gone"
+    return hashlib.sha256(f"{file.source}\0{file.name}\0{state}\0{setting}".encode()).hexdigest()
+
+
+class Journal:
+    """Outcomes on disk, one line each; only their places are kept in memory."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file: IO[bytes] = path.open("a+b")
+        self._places: dict[str, int] = {}
+        self._file.seek(0)
+        end = 0
+        for line in self._file:
+            if not line.endswith(b"\n"):
+                break  # torn by a kill
+            self._places[msgspec.json.decode(line, type=Reading).key] = end
+            end += len(line)
+        self._file.truncate(end)
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._places
+
+    def add(self, reading: Reading) -> None:
+        """Write an outcome; it survives this process once this returns."""
+        self._file.seek(0, os.SEEK_END)
+        self._places[reading.key] = self._file.tell()
+        self._file.write(msgspec.json.encode(reading) + b"\n")
+        self._file.flush()
+
+    def get(self, key: str) -> Reading:
+        """Return a stored outcome."""
+        self._file.seek(self._places[key])
+        return msgspec.json.decode(self._file.readline(), type=Reading)
+
+
+def read_missing(
+    files: Sequence[File], setting: ReadSetting, journal: Journal, num_workers: int
+) -> Iterator[int]:
+    """Read the files that the journal lacks; yield how many of `files` are done, now and then."""
+    digest = setting.digest
+    missing = [(file, key) for file in files if (key := key_of(file, digest)) not in journal]
+    done = len(files) - len(missing)
+    yield done
+    if not missing:
+        return
+    with _pool(num_workers or os.cpu_count() or 1, setting.limits) as pool:
+        for batch in _batches(missing, _AHEAD):
+            futures = [
+                (key, pool.schedule(read_one, (file, key, setting), timeout=_seconds(setting)))
+                for file, key in batch
+            ]
+            for key, future in futures:
+                journal.add(_outcome(key, future))
+                done += 1
+                yield done
+
+
+def _seconds(setting: ReadSetting) -> float:
+    return setting.limits.max_seconds
+
+
+def _outcome(key: str, future: Any) -> Reading:
+    """Return the reading, or that the process which should make it did not survive."""
+    from pebble import ProcessExpired
+
+    try:
+        result: Reading = future.result()
+        return result
+    except FutureTimeout:
+        return Reading(key=key, reason="takes too long")
+    except (ProcessExpired, MemoryError) as error:
+        return Reading(key=key, reason="reader died", detail=str(error))
+
+
+@contextmanager
+def _pool(num_workers: int, limits: ReadLimits) -> Iterator[Any]:
+    from pebble import ProcessPool
+
+    context = multiprocessing.get_context("spawn")  # a fork would copy threads of others
+    pool = ProcessPool(
+        max_workers=num_workers,
+        max_tasks=0,
+        initializer=_limit_memory,
+        initargs=(limits.max_memory_bytes,),
+        context=context,
+    )
+    try:
+        yield pool
+    finally:
+        pool.stop()
+        pool.join()
+
+
+def _limit_memory(max_bytes: int) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (max_bytes, max_bytes))
+
+
+def _batches(items: Sequence[Any], size: int) -> Iterable[Sequence[Any]]:
+    return (items[i : i + size] for i in range(0, len(items), size))
