@@ -1,8 +1,8 @@
 """Keep benchmarks out of what models learn from: runs of words that both have in common.
 
-`read_benchmark` takes JSON, JSONL (lists or objects of any shape: every text in them counts; answers
-written as "BASE64:" + base64 of JSON are opened) and plain text. Texts of fewer words than an
-n-gram count only if they are at least five words long and occur as a whole.
+`read_benchmark` takes JSON, JSONL (lists or objects of any shape: every text in them counts;
+answers written as "BASE64:" + base64 of JSON are opened) and plain text. Texts of fewer words than
+an n-gram count only if they are at least five words long and occur as a whole.
 """
 
 import base64

@@ -25,6 +25,7 @@ _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2028\u2029\u202a-\u202e\u2060\ufe
 _SPECIAL = re.compile("|".join(map(re.escape, SPECIAL_TOKENS)))
 _TRAILING = re.compile(r"[ \t\u00a0]+$", re.MULTILINE)
 _BLANK_LINES = re.compile(r"\n{3,}")
+_OPEN_FENCE = re.compile(r"\A(```\w*)\n\s*\n")  # where a notice stood at a script's head
 _RULES = re.compile(r"^[ \t]*[#*/!|]*[ \t]*([-=*#_~+])\1{7,}[ \t]*[#*/!|]*$\n?", re.MULTILINE)
 
 
@@ -45,6 +46,7 @@ def clean(text: str) -> Cleaned:
     text = _SPECIAL.sub("", _INVISIBLE.sub("", text)).replace("\u00a0", " ")
     text = _RULES.sub("", text)
     text, notice = _without_notices(text)
+    text = _OPEN_FENCE.sub(r"\1\n", text)
     text = _BLANK_LINES.sub("\n\n", _TRAILING.sub("", text)).strip("\n")
     return Cleaned(text=text + "\n" if text.strip() else "", notice=notice)
 
@@ -58,7 +60,7 @@ def _without_notices(text: str) -> tuple[str, str]:
         is_notice = len(paragraph) < _MAX_NOTICE_CHARS and _NOTICE.search(paragraph)
         if near_edge and is_notice and _is_prose(paragraph):
             fence = paragraph.startswith("```") and paragraph.split("\n")[0]
-            kept.append(f"{fence}\n" if fence else "")
+            kept.append(fence or "")
             notices.append(paragraph.strip("\n"))
         else:
             kept.append(paragraph)

@@ -58,7 +58,7 @@ class FilterConfig:
     max_number_share: float = 0.6  # digits among letters and digits
     max_repeated_line_share: float = 0.5
     max_repeated_ngram_share: float = 0.6  # words inside repeated runs of 8 words
-    max_mean_line_chars: float = 2_000.0
+    max_mean_line_chars: float = 4_000.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,7 +29,7 @@ def read_pdf(content: bytes) -> tuple[str, str]:
         if reader.is_encrypted and not reader.decrypt(""):
             raise UnreadableError("encrypted PDF")
         pages = [page.extract_text() for page in reader.pages]
-        title = str((reader.metadata or {}).get("/Title") or "").strip()
+        title = str((reader.metadata and reader.metadata.title) or "").strip()
     except (PyPdfError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         # pypdf meets broken files with all of these
         raise UnreadableError("broken PDF", f"{type(error).__name__}: {error}"[:200]) from error

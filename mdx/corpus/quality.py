@@ -49,8 +49,6 @@ def fault_of(text: str, language: str, config: FilterConfig) -> str:
     words = words_of(text)
     if len(words) < config.min_words:
         return "too short"
-    if language and config.languages and language not in config.languages:
-        return "other language"
     letters = sum(map(str.isalpha, text))
     digits = sum(map(str.isdigit, text))
     symbols = len(text) - letters - digits - sum(map(str.isspace, text))
@@ -58,6 +56,8 @@ def fault_of(text: str, language: str, config: FilterConfig) -> str:
         return "mostly symbols"
     if digits > config.max_number_share * (letters + digits):
         return "mostly numbers"
+    if language and config.languages and language not in config.languages:
+        return "other language"
     lines = [line.strip() for line in text.split("\n") if line.strip()]
     if len(text) > config.max_mean_line_chars * len(lines):
         return "long lines"

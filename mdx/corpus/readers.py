@@ -3,6 +3,7 @@
 Nothing in a file is ever executed, included or fetched.
 """
 
+import importlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,6 +33,15 @@ def read(file: File, limits: ReadLimits) -> Page:
         raise UnreadableError("no text", "only markup")
     check_lines(text, limits)
     return Page(title=title or file.name, text=text)
+
+
+def load_readers() -> None:
+    """Import what the readers need, which takes a second or two."""
+    import py3langid
+
+    for library in ("markdown_it", "mdx.corpus.html", "mdx.corpus.pdf", "mdx.corpus.rst"):
+        importlib.import_module(library)
+    py3langid.classify("The model of languages is read when it is first asked.")
 
 
 def _rst(content: bytes, limits: ReadLimits) -> tuple[str, str]:

@@ -2,9 +2,8 @@
 
 Each file has its time and its memory: a reader that exceeds the time is killed with its process,
 one that exceeds the memory fails alone. Every outcome is a line of the journal, written before the
-next is awaited. A run that was killed goes on where it stopped; a file that changed, or that other code
-or settings read, is read again. The journal's order is that of chance, what `read_all` yields that
-of the files.
+next is awaited. A run that was killed goes on where it stopped; a file that changed, or that other
+code or settings read, is read again.
 """
 
 import hashlib
@@ -28,7 +27,7 @@ from mdx.corpus.config import DuplicateConfig, FilterConfig, ReadLimits
 from mdx.corpus.decode import UnreadableError
 from mdx.corpus.duplicates import exact_key, signature_of
 from mdx.corpus.quality import fault_of, language_of
-from mdx.corpus.readers import read
+from mdx.corpus.readers import load_readers, read
 
 _CODE = ("mdx/corpus",)
 _AHEAD = 64  # files a worker may have waiting
@@ -187,7 +186,7 @@ def _pool(num_workers: int, limits: ReadLimits) -> Iterator[Any]:
     pool = ProcessPool(
         max_workers=num_workers,
         max_tasks=0,
-        initializer=_limit_memory,
+        initializer=_start_reader,
         initargs=(limits.max_memory_bytes,),
         context=context,
     )
@@ -198,8 +197,10 @@ def _pool(num_workers: int, limits: ReadLimits) -> Iterator[Any]:
         pool.join()
 
 
-def _limit_memory(max_bytes: int) -> None:
+def _start_reader(max_bytes: int) -> None:
+    """Limit the memory, and load libraries before the time of the first file begins."""
     resource.setrlimit(resource.RLIMIT_AS, (max_bytes, max_bytes))
+    load_readers()
 
 
 def _batches(items: Sequence[Any], size: int) -> Iterable[Sequence[Any]]:
