@@ -52,16 +52,7 @@ def run(config: CorpusConfig) -> dict[str, Any]:
 def knowledge_records(corpus_dir: str) -> dict[str, list[Record]]:
     """Return the records of MD-Knowledge that a corpus gives, by split."""
     return {
-        split: [
-            {
-                "text": document.text,
-                "title": document.title,
-                "source": document.source,
-                "licence": document.licence,
-                "sha256": document.sha256,
-            }
-            for document in read_documents(corpus_dir, split)
-        ]
+        split: [asdict(document) for document in read_documents(corpus_dir, split)]
         for split in SPLITS
     }
 
