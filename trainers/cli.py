@@ -75,10 +75,16 @@ def quickstart(path: str | None, print_config: bool, overrides: tuple[str, ...])
 @main.command()
 @click.option("--run-dir", required=True, help="Run of cpt, sft or grpo with a checkpoint.")
 @click.option("--out", "out_dir", required=True, help="Directory to write.")
-def export(run_dir: str, out_dir: str) -> None:
-    """Write the newest checkpoint of a run as a Hugging Face directory."""
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "bfloat16", "float16"]),
+    default="float32",
+    help="Of the weights in the files.",
+)
+def export(run_dir: str, out_dir: str, dtype: str) -> None:
+    """Write the newest checkpoint of a run as a Hugging Face directory, adapters merged."""
     _prepare_process()
-    step = importlib.import_module("trainers.export").export_run(run_dir, out_dir)
+    step = importlib.import_module("trainers.export").export_run(run_dir, out_dir, dtype=dtype)
     click.echo(f"wrote step {step} of {run_dir} to {out_dir}")
 
 

@@ -19,7 +19,8 @@ from jaxtyping import Array, UInt32
 from mdx.errors import ConfigError, UsageError
 from mdx.model.config import ComputeConfig, LoraConfig, ModelConfig
 from mdx.model.decoder import GraphDef, init, structure
-from mdx.model.hf import load_hf, read_config
+from mdx.model.hf import load_hf
+from mdx.model.hf_config import read_config
 from mdx.model.lora import init_adapters
 from mdx.model.sharding import shard_params
 from mdx.tokenizer import Tokenizer
@@ -87,16 +88,22 @@ def start_weights(
     trained on another base.
     """
     if not policy.lora.rank:
-        params = load_hf(init_from)[2] if init_from else init(policy.model, key=key)[1]
-        return Weights(trained=shard_params(params, mesh), base=None)
-    base = shard_params(load_base(run_dir, policy.lora, init_from=init_from), mesh)
+        if init_from:
+            return Weights(trained=load_hf(init_from, mesh=mesh)[2], base=None)
+        return Weights(trained=shard_params(init(policy.model, key=key)[1], mesh), base=None)
+    base = load_base(run_dir, policy.lora, init_from=init_from, mesh=mesh)
     adapters = init_adapters(policy.model, policy.lora, jax.random.fold_in(key, 1))
     return Weights(trained=shard_params(adapters, mesh), base=base)
 
 
-def load_base(run_dir: str, lora: LoraConfig, *, init_from: str) -> PyTree:
-    """Return the frozen weights of the run in `run_dir`, in `lora.base_dtype`."""
-    base = jax.tree.map(lambda leaf: leaf.astype(lora.base_dtype), load_hf(init_from)[2])
+def load_base(
+    run_dir: str, lora: LoraConfig, *, init_from: str, mesh: Mesh | None = None
+) -> PyTree:
+    """Return the frozen weights of the run in `run_dir`, in `lora.base_dtype`.
+
+    Raises UsageError where they are not those that the run was started with.
+    """
+    base = load_hf(init_from, mesh=mesh, dtype=lora.base_dtype)[2]
     claim_base(run_dir, base, init_from=init_from)
     return base
 

@@ -164,7 +164,7 @@ def decode_step(
     N, G = config.num_attention_heads, config.num_key_value_heads
     B = tokens_B.shape[0]
     rows = jnp.arange(B)
-    cosines, sines = rotary(positions_B, H, config.rope_theta)
+    cosines, sines = rotary(positions_B, config)
     x_BD = weights.embedding[tokens_B]
     keys, values = [], []
     for layer, key_BGHS, value_BGSH in zip(weights.layers, cache.keys, cache.values, strict=True):

@@ -4,13 +4,23 @@
 `ComputeConfig` never changes the mathematics: only speed, memory and rounding.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mdx.errors import ConfigError
+from mdx.model.rope import RopeScaling
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelConfig:
+class PositionConfig:
+    """How a model tells positions apart."""
+
+    rope_theta: float = 10_000.0
+    rope_scaling: RopeScaling = field(default_factory=RopeScaling)
+    max_position_embeddings: int = 2048
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig(PositionConfig):
     """The shape of a Qwen3-style decoder; the defaults are the 1.9 M-parameter model."""
 
     vocab_size: int = 1536
@@ -20,10 +30,8 @@ class ModelConfig:
     num_attention_heads: int = 4
     num_key_value_heads: int = 2
     head_dim: int = 48
-    rope_theta: float = 10_000.0
     rms_norm_eps: float = 1e-6
     tie_word_embeddings: bool = True
-    max_position_embeddings: int = 2048
     initializer_range: float = 0.02
 
     def __post_init__(self) -> None:

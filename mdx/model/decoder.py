@@ -25,6 +25,7 @@ from jaxtyping import Array, Float, Int
 
 from mdx.model.attention import attend
 from mdx.model.config import ComputeConfig, LoraConfig, ModelConfig
+from mdx.model.rope import frequencies
 
 Params = dict[str, Any]
 GraphDef = nnx.GraphDef
@@ -89,13 +90,19 @@ def rms_norm(x: Float[Array, "... D"], weight_D: Array, eps: float) -> Float[Arr
 
 
 def rotary(
-    positions: Int[Array, "..."], head_dim: int, theta: float
+    positions: Int[Array, "..."], config: ModelConfig
 ) -> tuple[Float[Array, "... h"], Float[Array, "... h"]]:
-    """Return the cosines and sines of positions * theta^(-2i / head_dim), i < head_dim / 2."""
-    frequencies = theta ** (-jnp.arange(0, head_dim, 2, dtype=jnp.float32) / head_dim)
-    frequencies = frequencies.reshape((1,) * positions.ndim + frequencies.shape)
-    angles = positions[..., None].astype(jnp.float32) * frequencies
-    return jax.lax.map(jnp.cos, angles), jax.lax.map(jnp.sin, angles)
+    """Return the cosines and sines of positions * frequencies (`mdx.model.rope`), h = H / 2."""
+    per_position, factor = frequencies(
+        config.rope_scaling,
+        head_dim=config.head_dim,
+        theta=config.rope_theta,
+        max_position_embeddings=config.max_position_embeddings,
+    )
+    per_position = per_position.reshape((1,) * positions.ndim + per_position.shape)
+    angles = positions[..., None].astype(jnp.float32) * per_position
+    cosines, sines = jax.lax.map(jnp.cos, angles), jax.lax.map(jnp.sin, angles)
+    return (cosines, sines) if factor == 1 else (cosines * factor, sines * factor)
 
 
 def rotate(x: Float[Array, "... N H"], cosines: Array, sines: Array) -> Float[Array, "... N H"]:
@@ -277,7 +284,7 @@ class Decoder(nnx.Module):
         *,
         keep_cache: bool,
     ) -> tuple[Array, tuple[Array, Array] | None]:
-        cosines, sines = rotary(positions_BT, self.config.head_dim, self.config.rope_theta)
+        cosines, sines = rotary(positions_BT, self.config)
         graphdef, state = nnx.split(self.layers)
 
         def layer(x_BTD: Array, weights: Any) -> tuple[Array, Any]:

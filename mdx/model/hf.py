@@ -1,31 +1,38 @@
-"""Read and write models as Hugging Face directories, bit for bit.
+"""Read and write models as Hugging Face directories, bit for bit, a piece at a time.
 
-A directory holds config.json (Qwen3ForCausalLM), model.safetensors (float32, or several of them
-and an index), generation_config.json and the tokenizer's files, so transformers, vLLM and the
-like load it. config.json is written last: a directory that has one is complete.
+A directory holds config.json (Qwen3ForCausalLM), model.safetensors (or several of them and an
+index), generation_config.json and the tokenizer's files, so transformers, vLLM and the like load
+it. config.json is written last: a directory that has one is complete.
 
-Reading is strict: a field of config.json that MDX does not know, or knows to change the
-mathematics in a way MDX does not compute, is an error; so is a tensor too many or too few.
+Weights go from the files to their devices part by part: a process reads what its devices hold, and
+its host holds no more than one device's part of one weight and one tensor of a file. They come back
+one tensor at a time, gathered by all processes and written by process 0.
+
+Reading is strict: an unknown field of config.json (`mdx.model.hf_config`) is an error; so is a
+tensor too many or too few.
 """
 
-import dataclasses
+import functools
 import json
-from collections.abc import Iterator
-from typing import Any
+import math
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import safetensors
-import safetensors.numpy
 from etils import epath
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 
 from mdx.errors import UsageError
-from mdx.model.config import ComputeConfig, ModelConfig
+from mdx.model.config import ComputeConfig, LoraConfig, ModelConfig
 from mdx.model.decoder import GraphDef, Params, abstract_params, structure
+from mdx.model.hf_config import read_config, to_json
+from mdx.model.lora import LORA_A, LORA_B
+from mdx.model.sharding import tree_shardings
+from mdx.model.tensor_files import INDEX, StoredTensor, find_tensors, in_shards, write_tensors
 
 MAX_SHARD_BYTES = 4 << 30
-DTYPES = {"F32": np.float32, "F16": np.float16, "BF16": jnp.bfloat16}
+HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -36,176 +43,278 @@ TOKENIZER_FILES = (
     "vocab.json",
     "merges.txt",
 )
-# Fields that must have these values, for MDX computes nothing else.
-FIXED_FIELDS: dict[str, Any] = {
-    "model_type": "qwen3",
-    "hidden_act": "silu",
-    "attention_bias": False,
-    "rope_scaling": None,
-    "use_sliding_window": False,
-}
-# Fields that do not change what the weights compute without dropout.
-HARMLESS_FIELDS = {
-    *("_name_or_path", "architectures", "transformers_version", "dtype", "torch_dtype"),
-    *("bos_token_id", "eos_token_id", "pad_token_id", "use_cache", "return_dict"),
-    *("attention_dropout", "chunk_size_feed_forward", "max_window_layers", "sliding_window"),
-    *("id2label", "label2id", "is_encoder_decoder", "problem_type"),
-    *("output_attentions", "output_hidden_states"),
-}
-OPTIONAL_FIELDS = {"initializer_range", "tie_word_embeddings"}
-
-
-def save_hf(params: Params, config: ModelConfig, tokenizer_dir: str | None, out_dir: str) -> None:
-    """Write the weights, the configuration and the tokenizer of `tokenizer_dir` to `out_dir`.
-
-    The end-of-sequence and padding tokens of the tokenizer are entered in both configurations.
-    """
-    out = epath.Path(out_dir)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "config.json").unlink(missing_ok=True)
-    _write_tensors(out, params, config)
-    special = _copy_tokenizer(epath.Path(tokenizer_dir), out) if tokenizer_dir else {}
-    _write_json(out / "generation_config.json", special)
-    _write_json(out / "config.json", _to_json(config) | special)
 
 
 def load_hf(
-    directory: str, compute: ComputeConfig | None = None
+    directory: str,
+    compute: ComputeConfig | None = None,
+    *,
+    mesh: Mesh | None = None,
+    dtype: str = "float32",
 ) -> tuple[ModelConfig, GraphDef, Params]:
-    """Return the configuration, the model's structure and its weights in float32.
+    """Return the configuration, the model's structure and its weights in `dtype`.
 
-    Raises UsageError where a file, field or tensor is missing, unknown or of another shape.
+    The weights are placed over `mesh` (`mdx.model.sharding`), or on the first device. Raises
+    UsageError where a file, field or tensor is missing, unknown or of another shape.
     """
     folder = epath.Path(directory)
     config = read_config(directory)
-    tensors = _read_tensors(folder)
-    params = _from_tensors(tensors, config)
-    if tensors:
-        raise UsageError(f"{folder} has tensors that a Qwen3 model has not: {_some(tensors)}")
+    tensors = find_tensors(folder)
+    abstract = abstract_params(config)
+    _check(tensors, config, folder)
+    first = SingleDeviceSharding(jax.local_devices()[0])
+    shardings = tree_shardings(abstract, mesh) if mesh else jax.tree.map(lambda _: first, abstract)
+
+    def load(key_path: tuple, leaf: jax.ShapeDtypeStruct, sharding: Sharding) -> jax.Array:
+        path = tuple(entry.key for entry in key_path)
+        stored = [tensors[name] for name in _names(path, config)]
+        return _placed(path, stored, leaf.shape, sharding, np.dtype(dtype))
+
+    params = jax.tree_util.tree_map_with_path(load, abstract, shardings)
     return config, structure(config, compute), params
 
 
-def read_config(directory: str) -> ModelConfig:
-    """Return the ModelConfig that `directory`/config.json describes; see `load_hf`."""
-    path = epath.Path(directory) / "config.json"
-    if not path.exists():
-        raise UsageError(f"a model directory needs a config.json, but {path} does not exist")
-    fields: dict[str, Any] = json.loads(path.read_text())
-    rope = fields.pop("rope_parameters", None) or {"rope_theta": fields.pop("rope_theta", None)}
-    fields["rope_theta"] = rope.get("rope_theta")
-    wrong = [
-        f"{name} = {fields[name]!r} (MDX computes {value!r})"
-        for name, value in FIXED_FIELDS.items()
-        if fields.get(name, value) != value
-    ]
-    if rope.get("rope_type", "default") != "default" or set(rope) > {"rope_theta", "rope_type"}:
-        wrong.append(f"rope_parameters = {rope!r} (MDX computes rope_type 'default')")
-    if set(fields.pop("layer_types", ())) - {"full_attention"}:
-        wrong.append("layer_types (MDX computes 'full_attention')")
-    names = {field.name for field in dataclasses.fields(ModelConfig)}
-    wrong += sorted(set(fields) - names - HARMLESS_FIELDS - set(FIXED_FIELDS))
-    if wrong:
-        raise UsageError(f"{path} asks for what MDX does not compute: {'; '.join(wrong)}")
-    missing = [name for name in names - OPTIONAL_FIELDS if fields.get(name) is None]
-    if missing:
-        raise UsageError(f"{path} lacks {', '.join(sorted(missing))}")
-    fields.setdefault("tie_word_embeddings", False)  # transformers' default, not ours
-    return ModelConfig(**{name: fields[name] for name in names if name in fields})
+def save_hf(
+    params: Params,
+    config: ModelConfig,
+    tokenizer_dir: str | None,
+    out_dir: str,
+    *,
+    lora: LoraConfig | None = None,
+    dtype: str = "float32",
+    max_shard_bytes: int = MAX_SHARD_BYTES,
+) -> None:
+    """Write the weights in `dtype`, the configuration and the tokenizer of `tokenizer_dir`.
+
+    Adapters of `lora` among `params` are merged: W + scale A B in float32, then cast. The
+    end-of-sequence and padding tokens of the tokenizer are entered in both configurations. With
+    several processes all of them must call this.
+    """
+    out = epath.Path(out_dir)
+    writes = jax.process_index() == 0
+    if writes:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "config.json").unlink(missing_ok=True)
+        for stale in out.glob("model*.safetensors*"):
+            stale.unlink()
+    _write_weights(out if writes else None, params, config, lora, np.dtype(dtype), max_shard_bytes)
+    if writes:
+        special = _copy_tokenizer(epath.Path(tokenizer_dir), out) if tokenizer_dir else {}
+        _write_json(out / "generation_config.json", special)
+        _write_json(out / "config.json", to_json(config, dtype) | special)
 
 
-def _to_json(config: ModelConfig) -> dict[str, Any]:
-    rope = {"rope_theta": config.rope_theta, "rope_type": "default"}
-    return {
-        "architectures": ["Qwen3ForCausalLM"],
-        **FIXED_FIELDS,
-        **dataclasses.asdict(config),
-        "rope_parameters": rope,
-        "attention_dropout": 0.0,
-        "torch_dtype": "float32",
-        "use_cache": True,
-    }
+def _names(path: tuple[str, ...], config: ModelConfig) -> list[str]:
+    """Return the Hugging Face names of a weight's tensors: one a layer, or one."""
+    if path[0] != "layers":
+        return [f"{'' if path[0] == 'lm_head' else 'model.'}{path[0]}.weight"]
+    inner = ".".join(path[1:])
+    return [f"model.layers.{layer}.{inner}.weight" for layer in range(config.num_hidden_layers)]
 
 
-def _tensor_names(config: ModelConfig) -> Iterator[tuple[tuple[str, ...], int | None, str]]:
-    """Yield (path in params, layer or None, Hugging Face name) for every tensor."""
-    for key_path, _ in jax.tree_util.tree_leaves_with_path(abstract_params(config)):
+class _Place(NamedTuple):
+    """Where a tensor of the files lies in params, and its shape in the files."""
+
+    path: tuple[str, ...]
+    layer: int | None
+    shape: tuple[int, ...]
+
+
+def _places(config: ModelConfig) -> Iterator[tuple[str, _Place]]:
+    """Yield the Hugging Face name and the place of every tensor."""
+    for key_path, leaf in jax.tree_util.tree_leaves_with_path(abstract_params(config)):
         path = tuple(entry.key for entry in key_path)
-        if path[0] == "layers":
-            for layer in range(config.num_hidden_layers):
-                yield path, layer, f"model.layers.{layer}.{'.'.join(path[1:])}.weight"
-        else:
-            prefix = "" if path[0] == "lm_head" else "model."
-            yield path, None, f"{prefix}{path[0]}.weight"
+        layered = path[0] == "layers"
+        shape = _torch_shape(path, leaf.shape[1:] if layered else leaf.shape)
+        for layer, name in enumerate(_names(path, config)):
+            yield name, _Place(path, layer if layered else None, shape)
 
 
-def _weight(params: Params, path: tuple[str, ...], layer: int | None) -> Any:
-    weight: Any = params
-    for key in path:
-        weight = weight[key]
-    return weight if layer is None else weight[layer]
+def _num_inputs(path: tuple[str, ...]) -> int:
+    """Return how many dimensions of one layer's projection are inputs."""
+    return 2 if path[-1] == "o_proj" else 1
 
 
-def _to_tensor(path: tuple[str, ...], weight: np.ndarray) -> np.ndarray:
-    """Return torch's layout of one layer's weight: projections as [outputs, inputs]."""
+def _torch_shape(path: tuple[str, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return torch's shape of one layer's weight: projections are [outputs, inputs]."""
     if not path[-1].endswith("_proj"):
-        return np.ascontiguousarray(weight)
-    inputs = weight.shape[:2] if path[-1] == "o_proj" else weight.shape[:1]
-    return np.ascontiguousarray(weight.reshape(int(np.prod(inputs)), -1).T)
+        return shape
+    inputs = math.prod(shape[: _num_inputs(path)])
+    return math.prod(shape) // inputs, inputs
 
 
-def _write_tensors(out: epath.Path, params: Params, config: ModelConfig) -> None:
-    shards: list[dict[str, np.ndarray]] = [{}]
-    for path, layer, name in _tensor_names(config):
-        tensor = _to_tensor(path, np.asarray(_weight(params, path, layer)))
-        if sum(x.nbytes for x in shards[-1].values()) + tensor.nbytes > MAX_SHARD_BYTES:
-            shards.append({})
-        shards[-1][name] = tensor
-    index: dict[str, str] = {}
-    for number, shard in enumerate(shards, 1):
-        file = f"model-{number:05}-of-{len(shards):05}.safetensors"
-        file = "model.safetensors" if len(shards) == 1 else file
-        (out / file).write_bytes(safetensors.numpy.save(shard, metadata={"format": "pt"}))
-        index |= dict.fromkeys(shard, file)
-    if len(shards) > 1:
-        _write_json(out / "model.safetensors.index.json", {"metadata": {}, "weight_map": index})
-
-
-def _read_tensors(folder: epath.Path) -> dict[str, np.ndarray]:
-    index = folder / "model.safetensors.index.json"
-    single = folder / "model.safetensors"
-    if index.exists():
-        files = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-    elif single.exists():
-        files = [single.name]
-    else:
-        raise UsageError(f"a model directory needs model.safetensors, but {folder} has none")
-    tensors: dict[str, np.ndarray] = {}
-    for file in files:
-        for name, tensor in safetensors.deserialize((folder / file).read_bytes()):
-            if tensor["dtype"] not in DTYPES:
-                raise UsageError(f"{name} is {tensor['dtype']}; MDX reads {', '.join(DTYPES)}")
-            values = np.frombuffer(tensor["data"], DTYPES[tensor["dtype"]])
-            tensors[name] = values.reshape(tensor["shape"])
-    return tensors
-
-
-def _from_tensors(tensors: dict[str, np.ndarray], config: ModelConfig) -> Params:
-    """Move tensors (taken out of the argument) into params, layers stacked on axis 0."""
-    params: Params = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), abstract_params(config))
-    head = tensors.get("lm_head.weight")
-    if config.tie_word_embeddings and head is not None:
-        if not np.array_equal(head, tensors["model.embed_tokens.weight"]):
-            raise UsageError("tie_word_embeddings is true, but lm_head is not the embedding")
-        del tensors["lm_head.weight"]
-    for path, layer, name in _tensor_names(config):
-        target = _weight(params, path, layer)
+def _check(tensors: dict[str, StoredTensor], config: ModelConfig, folder: epath.Path) -> None:
+    expected = {name: place.shape for name, place in _places(config)}
+    for name, shape in expected.items():
         if name not in tensors:
             raise UsageError(f"the model's weights lack {name}; there are {_some(tensors)}")
-        tensor, shape = tensors.pop(name), _to_tensor(path, target).shape
-        if tensor.shape != shape:
-            raise UsageError(f"{name} must have shape {shape}, not {tensor.shape}")
-        target[...] = tensor.T.reshape(target.shape) if path[-1].endswith("_proj") else tensor
-    return jax.tree.map(jnp.asarray, params)
+        if tensors[name].shape != shape:
+            raise UsageError(f"{name} must have shape {shape}, not {tensors[name].shape}")
+    unknown = tensors.keys() - expected.keys()
+    if HEAD in unknown and config.tie_word_embeddings:
+        unknown -= {HEAD}
+        if not _equal(tensors[HEAD], tensors[EMBEDDING]):
+            raise UsageError("tie_word_embeddings is true, but lm_head is not the embedding")
+    if unknown:
+        raise UsageError(f"{folder} has tensors that a Qwen3 model has not: {_some(unknown)}")
+
+
+def _equal(left: StoredTensor, right: StoredTensor, rows: int = 4096) -> bool:
+    return left.shape == right.shape and all(
+        np.array_equal(left.read(slice(i, i + rows)), right.read(slice(i, i + rows)))
+        for i in range(0, left.shape[0], rows)
+    )
+
+
+def _placed(
+    path: tuple[str, ...],
+    stored: list[StoredTensor],
+    shape: tuple[int, ...],
+    sharding: Sharding,
+    dtype: np.dtype,
+) -> jax.Array:
+    """Return one weight on its devices; each distinct part is read once and then let go."""
+    holders: dict[tuple, list[jax.Device]] = {}
+    for device, index in sharding.addressable_devices_indices_map(shape).items():
+        assert index is not None
+        bounds = tuple(part.indices(size)[:2] for part, size in zip(index, shape, strict=True))
+        holders.setdefault(bounds, []).append(device)
+    arrays = []
+    for bounds, devices in holders.items():
+        part = _read_part(path, stored, shape, bounds, dtype)
+        arrays += [jax.device_put(part, device) for device in devices]
+    return jax.make_array_from_single_device_arrays(shape, sharding, arrays)
+
+
+def _read_part(
+    path: tuple[str, ...],
+    stored: list[StoredTensor],
+    shape: tuple[int, ...],
+    bounds: tuple[tuple[int, int], ...],
+    dtype: np.dtype,
+) -> np.ndarray:
+    """Return weight[bounds], read from the rows of the tensors that hold it."""
+    part = np.empty([last - first for first, last in bounds], dtype)
+    if path[0] != "layers":
+        _read_layer(path, stored[0], shape, bounds, part)
+        return part
+    for place, layer in enumerate(range(*bounds[0])):
+        _read_layer(path, stored[layer], shape[1:], bounds[1:], part[place])
+    return part
+
+
+def _read_layer(
+    path: tuple[str, ...],
+    tensor: StoredTensor,
+    shape: tuple[int, ...],
+    bounds: tuple[tuple[int, int], ...],
+    out: np.ndarray,
+) -> None:
+    if path[-1].endswith("_proj"):
+        cut = _num_inputs(path)
+        columns = _flat(shape[:cut], bounds[:cut])
+        rows = _flat(shape[cut:], bounds[cut:])
+        out[...] = tensor.read(rows)[:, columns].T.reshape(out.shape)
+    else:
+        rows, *columns_of = (slice(*bound) for bound in bounds)
+        out[...] = tensor.read(rows)[(slice(None), *columns_of)]
+
+
+def _flat(shape: tuple[int, ...], bounds: tuple[tuple[int, int], ...]) -> slice:
+    """Return the places of a box in the flattened dimensions; only the first may be cut."""
+    inner = math.prod(shape[1:])
+    assert list(bounds[1:]) == [(0, size) for size in shape[1:]], "head_dim is never split"
+    return slice(bounds[0][0] * inner, bounds[0][1] * inner)
+
+
+def _write_weights(
+    out: epath.Path | None,
+    params: Params,
+    config: ModelConfig,
+    lora: LoraConfig | None,
+    dtype: np.dtype,
+    max_shard_bytes: int,
+) -> None:
+    """Write all shards and their index to `out`; without it, only take part in gathering."""
+    places = dict(_places(config))
+    shards = in_shards(
+        places, lambda name: math.prod(places[name].shape) * dtype.itemsize, max_shard_bytes
+    )
+    for file, names in shards:
+        shapes = {name: places[name].shape for name in names}
+        tensors = (_to_tensor(params, places[name], lora, dtype) for name in names)
+        if out is None:
+            for _ in tensors:
+                pass
+        else:
+            write_tensors(out / file, shapes, dtype, tensors)
+    if out is not None and len(shards) > 1:
+        weight_map = {name: file for file, names in shards for name in names}
+        total = sum(math.prod(place.shape) for place in places.values()) * dtype.itemsize
+        index = {"metadata": {"total_size": total}, "weight_map": weight_map}
+        _write_json(out / INDEX, index)
+
+
+def _to_tensor(
+    params: Params, place: _Place, lora: LoraConfig | None, dtype: np.dtype
+) -> np.ndarray:
+    """Return one tensor in torch's layout on the host, merged with its adapter."""
+    block: Any = params
+    for key in place.path[:-1]:
+        block = block[key]
+    name = place.path[-1]
+    weight = on_host(block[name], place.layer)
+    if lora is not None and lora.has(name):
+        a, b = (on_host(block[f"{name}{part}"], place.layer) for part in (LORA_A, LORA_B))
+        product = a @ b.reshape(lora.rank, -1)
+        weight = weight.astype(np.float32) + np.float32(lora.scale) * product.reshape(weight.shape)
+    if name.endswith("_proj"):
+        weight = weight.reshape(place.shape[::-1]).T
+    return weight.astype(dtype, copy=False)
+
+
+def on_host(leaf: jax.Array | np.ndarray, layer: int | None = None) -> np.ndarray:
+    """Return an array, or one layer of it, on the host.
+
+    Layers are taken out where they lie, so that no host and no device gathers all of them. With
+    several processes all must call this, and all get the result.
+    """
+    if isinstance(leaf, np.ndarray):
+        return leaf if layer is None else leaf[layer]
+    if not leaf.is_fully_addressable:
+        return np.asarray(_gather(leaf.sharding)(leaf, layer))
+    shards = [shard for shard in leaf.addressable_shards if shard.replica_id == 0]
+    if len(shards) == 1:
+        return _from_device(shards[0].data, layer)
+    skip = 0 if layer is None else 1
+    whole = np.empty(leaf.shape[skip:], leaf.dtype)
+    for shard in shards:
+        whole[shard.index[skip:]] = _from_device(shard.data, layer)
+    return whole
+
+
+def _from_device(part: jax.Array, layer: int | None) -> np.ndarray:
+    if {device.platform for device in part.devices()} == {"cpu"}:
+        on_cpu = np.asarray(part)  # a view
+        return on_cpu if layer is None else on_cpu[layer]
+    return np.asarray(_gather(part.sharding)(part, layer))
+
+
+@functools.cache
+def _gather(sharding: Sharding) -> Callable[[jax.Array, int | None], jax.Array]:
+    """Return what copies an array, or one layer of it, from `sharding` to all devices."""
+    everywhere = cut = sharding
+    if isinstance(sharding, NamedSharding):
+        everywhere = NamedSharding(sharding.mesh, PartitionSpec())
+        cut = NamedSharding(sharding.mesh, PartitionSpec(*sharding.spec[1:]))
+
+    def pick(leaf: jax.Array, layer: jax.Array | None) -> jax.Array:
+        if layer is None:
+            return leaf
+        one = jax.lax.dynamic_index_in_dim(leaf, layer, keepdims=False)
+        return jax.lax.with_sharding_constraint(one, cut)  # else all layers would be gathered
+
+    return jax.jit(pick, out_shardings=everywhere)
 
 
 def _copy_tokenizer(source: epath.Path, out: epath.Path) -> dict[str, int]:
@@ -231,5 +340,5 @@ def _write_json(path: epath.Path, value: dict[str, Any]) -> None:
     path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
 
 
-def _some(names: dict[str, np.ndarray]) -> str:
+def _some(names: Collection[str]) -> str:
     return ", ".join(sorted(names)[:5]) + (" ..." if len(names) > 5 else "")

@@ -4,13 +4,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from transformers import Qwen3ForCausalLM
 
 from mdx.model.config import ComputeConfig
 from mdx.model.decoder import apply, output_head
-from mdx.model.hf import _from_tensors, save_hf
+from mdx.model.hf import load_hf, save_hf
 from mdx.model.logprobs import token_logprobs
+from mdx.model.rope import RopeScaling
 
 B, T = 2, 19
 
@@ -32,38 +34,93 @@ def logits(graphdef, params, tokens, segments=None, places=None):
     return run(graphdef, params, tokens, segments, places) @ output_head(params).T
 
 
+YARN = RopeScaling(rope_type="yarn", factor=4.0, original_max_position_embeddings=1024)
+HEADS = [(3, 1), (5, 5), (6, 2), (7, 7)]
 CASES = [
     {"tie_word_embeddings": True, "num_hidden_layers": 1},
     {"tie_word_embeddings": False, "num_hidden_layers": 3, "rope_theta": 70.0},
     {"num_attention_heads": 5, "num_key_value_heads": 1, "head_dim": 6, "rms_norm_eps": 1e-2},
+    *({"num_attention_heads": n, "num_key_value_heads": g} for n, g in HEADS),
+    {"num_hidden_layers": 3, "rope_theta": 1e6, "rope_scaling": YARN},
 ]
 
 
-@pytest.mark.parametrize("changes", CASES)
-def test_logits_and_gradients_equal_those_of_transformers(model_factory, tokens, tmp_path, changes):
-    config, graphdef, params = model_factory(**changes)
-    save_hf(params, config, None, str(tmp_path))
-    oracle = Qwen3ForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
-    batch = torch.tensor(tokens, dtype=torch.long)
-    expected = oracle(batch, labels=batch)
-    expected.loss.backward()
+def packed(lengths):
+    """Return the segment ids and positions of rows with documents of these lengths."""
+    segments = np.repeat(np.arange(1, len(lengths) + 1), lengths)
+    places = np.concatenate([np.arange(n) for n in lengths])
+    return (np.tile(x.astype(np.int32), (B, 1)) for x in (segments, places))
 
-    def loss(params):
-        arrays = (jnp.asarray(tokens), jnp.ones((B, T), jnp.int32), positions(tokens))
-        hidden = apply(graphdef, params, *arrays)
-        logprobs, _ = token_logprobs(hidden, output_head(params), arrays[0], block=8)
-        return -logprobs.sum() / (B * (T - 1)), hidden
 
-    (value, hidden), gradients = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
-    logits = hidden @ output_head(params).T
-    np.testing.assert_allclose(logits, expected.logits.detach().numpy(), atol=1e-4)
-    np.testing.assert_allclose(value, expected.loss.item(), rtol=1e-5)
-    oracle_gradients = _from_tensors(
-        {name: weight.grad.numpy() for name, weight in oracle.named_parameters()}, config
+def torch_forward(oracle, tokens, segments, places):
+    """Return torch's logits and the loss over the targets that follow a token of their segment."""
+    same = torch.tensor(segments[:, :, None] == segments[:, None, :])
+    seen = torch.tril(same)[:, None]
+    tokens, places = (torch.tensor(x, dtype=torch.long) for x in (tokens, places))
+    logits = oracle(tokens, attention_mask=seen, position_ids=places).logits
+    logprobs = torch.log_softmax(logits[:, :-1], dim=-1)
+    chosen = torch.gather(logprobs, 2, tokens[:, 1:, None])[..., 0]
+    mask = torch.tensor(segments[:, 1:] == segments[:, :-1])
+    return logits, -(chosen * mask).sum() / mask.sum()
+
+
+def make_forward(graphdef):
+    """Return what gives our logits, loss and gradients."""
+
+    def loss(params, tokens, segments, places):
+        same = segments[:, 1:] == segments[:, :-1]
+        mask = jnp.pad(same, ((0, 0), (1, 0))).astype(jnp.float32)
+        hidden = apply(graphdef, params, tokens, segments, places)
+        head = output_head(params)
+        logprobs, _ = token_logprobs(hidden, head, tokens, block=64, mask_BT=mask)
+        return -(logprobs * mask).sum() / mask.sum(), hidden @ head.T
+
+    return jax.jit(jax.value_and_grad(loss, has_aux=True))
+
+
+def assert_equal_to_torch(model, rows, folder):
+    """Compare logits, loss and the gradient of every weight, for each (tokens, ids, positions)."""
+    config, graphdef, params = model
+    save_hf(params, config, None, str(folder))
+    oracle = Qwen3ForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    forward = make_forward(graphdef)
+    for row in rows:
+        oracle.zero_grad()
+        expected_logits, expected_loss = torch_forward(oracle, *row)
+        expected_loss.backward()
+        (loss, logits), gradients = forward(params, *row)
+        np.testing.assert_allclose(logits, expected_logits.detach().numpy(), atol=1e-4)
+        np.testing.assert_allclose(loss, expected_loss.item(), rtol=1e-5)
+        weights = {name: weight.grad for name, weight in oracle.named_parameters()}
+        safetensors.torch.save_file(weights, folder / "model.safetensors")
+        expected = load_hf(str(folder))[2]
+        assert max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(expected)) > 1e-2
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), gradients, expected)
+
+
+@pytest.mark.parametrize("changes", CASES, ids=str)
+def test_logits_loss_and_gradients_equal_those_of_transformers(
+    model_factory, tokens, tmp_path, changes
+):
+    """One document a row, and four."""
+    model = model_factory(ComputeConfig(scan_layers=True), **changes)
+    rows = [(tokens, *packed(lengths)) for lengths in ((19,), (5, 9, 1, 4))]
+    assert_equal_to_torch(model, rows, tmp_path)
+
+
+@pytest.mark.parametrize("scaling", [RopeScaling(), YARN], ids=lambda s: s.rope_type)
+def test_four_thousand_positions_equal_those_of_transformers(model_factory, tmp_path, scaling):
+    model = model_factory(
+        num_hidden_layers=1,
+        num_attention_heads=3,
+        num_key_value_heads=1,
+        rope_theta=1e6,
+        rope_scaling=scaling,
+        max_position_embeddings=4096,
     )
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), gradients, oracle_gradients
-    )
+    tokens = np.random.default_rng(1).integers(0, 61, (1, 4096)).astype(np.int32)
+    segments, places = np.ones_like(tokens), np.arange(4096, dtype=np.int32)[None]
+    assert_equal_to_torch(model, [(tokens, segments, places)], tmp_path)
 
 
 def test_packed_documents_equal_unpacked_ones(tiny_model):

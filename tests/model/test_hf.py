@@ -1,17 +1,23 @@
 """Hugging Face directories: transformers reads ours, we read theirs, no bit is lost."""
 
 import json
+import subprocess
+import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, Qwen3ForCausalLM
 
 from mdx.errors import UsageError
-from mdx.model import hf
-from mdx.model.hf import load_hf, read_config, save_hf
+from mdx.model.config import ModelConfig
+from mdx.model.decoder import abstract_params
+from mdx.model.hf import load_hf, save_hf
+from mdx.model.hf_config import read_config
 from mdx.model.sampler import sample
+from mdx.model.sharding import MeshConfig, make_mesh, tree_shardings
 
 
 def assert_same_bits(left, right):
@@ -67,14 +73,94 @@ def test_bfloat16_shards_are_read_as_float32(tiny_model, exported, tmp_path):
     assert_same_bits(found, expected)
 
 
-def test_large_models_are_written_in_shards(tiny_model, tmp_path, monkeypatch):
+def test_large_models_are_written_in_shards_and_leave_no_file_of_an_older_export(
+    tiny_model, exported
+):
     config, _, params = tiny_model
-    monkeypatch.setattr(hf, "MAX_SHARD_BYTES", 10_000)
-    save_hf(params, config, None, str(tmp_path))
-    assert len(list(tmp_path.glob("model-*.safetensors"))) > 1
-    assert_same_bits(load_hf(str(tmp_path))[2], params)
-    theirs = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
+    save_hf(params, config, None, str(exported), max_shard_bytes=10_000)
+    files = list(exported.glob("model-*.safetensors"))
+    assert len(files) > 1
+    assert not (exported / "model.safetensors").exists()
+    assert max(file.stat().st_size for file in files) < 12_000
+    assert_same_bits(load_hf(str(exported))[2], params)
+    theirs = AutoModelForCausalLM.from_pretrained(exported, dtype=torch.float32)
     np.testing.assert_array_equal(theirs.model.norm.weight.detach(), params["norm"])
+    save_hf(params, config, None, str(exported))
+    assert [file.name for file in exported.glob("model*")] == ["model.safetensors"]
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_exports_may_be_of_half_the_size(tiny_model, tmp_path, dtype):
+    config, _, params = tiny_model
+    save_hf(params, config, None, str(tmp_path), dtype=dtype)
+    expected = jax.tree.map(lambda x: x.astype(dtype).astype("float32"), params)
+    assert_same_bits(load_hf(str(tmp_path))[2], expected)
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert str(theirs.dtype) == f"torch.{dtype}"
+    half = load_hf(str(tmp_path), dtype="bfloat16")[2]
+    assert {leaf.dtype for leaf in jax.tree.leaves(half)} == {jnp.dtype("bfloat16")}
+
+
+def test_weights_are_read_into_and_written_from_a_mesh(model_factory, tmp_path):
+    config, _, params = model_factory(
+        num_key_value_heads=2, num_attention_heads=6, tie_word_embeddings=False, vocab_size=62
+    )
+    mesh = make_mesh(MeshConfig(data=2, fsdp=2, tensor=2))
+    save_hf(params, config, None, str(tmp_path / "one"))
+    found = load_hf(str(tmp_path / "one"), mesh=mesh)[2]
+    assert_same_bits(found, params)
+    assert jax.tree.map(lambda x: x.sharding, found) == tree_shardings(params, mesh)
+    save_hf(found, config, None, str(tmp_path / "eight"))
+    for name in ("config.json", "model.safetensors"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "eight" / name).read_bytes()
+
+
+MEASURE = """
+import resource, sys
+import jax
+from mdx.model.hf import load_hf, save_hf
+from mdx.model.sharding import MeshConfig, make_mesh
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+mesh = make_mesh(MeshConfig())
+jax.block_until_ready(jax.numpy.zeros(8) + 1)
+before = peak()
+config, _, params = load_hf(sys.argv[1], mesh=mesh, dtype="bfloat16")
+jax.block_until_ready(params)
+loaded = peak()
+save_hf(params, config, None, sys.argv[2], dtype="bfloat16", max_shard_bytes=60 << 20)
+print(before, loaded, peak())
+"""
+
+
+def test_a_host_holds_its_weights_and_one_part_more_while_it_reads_and_writes(tmp_path):
+    """Devices are memory of the host here, so the weights themselves count."""
+    config = ModelConfig(
+        vocab_size=32_000,
+        hidden_size=1024,
+        intermediate_size=4096,
+        num_hidden_layers=8,
+        num_attention_heads=16,
+        num_key_value_heads=8,
+        head_dim=64,
+    )
+    params = jax.tree.map(
+        lambda leaf: np.full(leaf.shape, 0.5, jnp.bfloat16), abstract_params(config)
+    )
+    source, copy = str(tmp_path / "source"), str(tmp_path / "copy")
+    save_hf(params, config, None, source, dtype="bfloat16", max_shard_bytes=60 << 20)
+    files = sorted((tmp_path / "source").glob("*.safetensors"))
+    assert len(files) > 4
+    model_mib = sum(file.stat().st_size for file in files) / 2**20
+    assert model_mib > 300
+    output = subprocess.check_output([sys.executable, "-c", MEASURE, source, copy], text=True)
+    before, loaded, written = map(float, output.split())
+    part_mib = 8 * 1024 * 4096 * 2 / 8 / 2**20  # an eighth of all layers' gate_proj
+    tensor_mib = 32_000 * 1024 * 2 / 2**20  # the largest of a file
+    assert loaded - before < model_mib + part_mib + tensor_mib + 40
+    assert written - before < model_mib + 2 * tensor_mib + 40
+    for file in files:
+        assert (tmp_path / "copy" / file.name).read_bytes() == file.read_bytes()
 
 
 def test_tokenizer_files_travel_and_name_the_special_tokens(tiny_model, tmp_path):
@@ -98,8 +184,6 @@ def test_tokenizer_files_travel_and_name_the_special_tokens(tiny_model, tmp_path
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}, "rope_scaling"),
-        ({"rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 2}}, "linear"),
         ({"attention_bias": True}, "attention_bias = True"),
         ({"use_sliding_window": True}, "use_sliding_window"),
         ({"layer_types": ["sliding_attention", "full_attention"]}, "layer_types"),
@@ -139,14 +223,24 @@ def test_missing_fields_files_and_tensors_are_named(tiny_model, exported, tmp_pa
         load_hf(str(exported))
 
 
-def test_an_interrupted_export_has_no_config(tiny_model, exported, monkeypatch):
+def test_an_interrupted_export_has_no_config(tiny_model, exported):
     config, _, params = tiny_model
-
-    def stop(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(hf, "_write_tensors", stop)
-    with pytest.raises(KeyboardInterrupt):
-        save_hf(params, config, None, str(exported))
+    broken = {**params, "norm": None}
+    with pytest.raises(AttributeError):
+        save_hf(broken, config, None, str(exported))
     with pytest.raises(UsageError, match=r"needs a config.json"):
+        load_hf(str(exported))
+
+
+def test_damaged_files_are_named(tiny_model, exported):
+    weights = exported / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-5])
+    with pytest.raises(UsageError, match=r"model\.safetensors should have \d+ bytes, not"):
+        load_hf(str(exported))
+    weights.write_bytes(b"<html>" + whole)
+    with pytest.raises(UsageError, match="is no whole safetensors file"):
+        load_hf(str(exported))
+    (exported / "config.json").write_text("{")
+    with pytest.raises(UsageError, match="must be JSON"):
         load_hf(str(exported))
