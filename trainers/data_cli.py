@@ -19,6 +19,8 @@ import click
 from mdx.cli import CommandGroup
 from mdx.config import dump_config, load_config
 from mdx.errors import UsageError
+from trainers.check_families import check_families_command
+from trainers.potentials_cli import potentials_command
 
 _DATA_SETS = ("md_code_gen", "md_instruct_qa", "md_knowledge")
 _data_option = click.option(
@@ -29,6 +31,10 @@ _data_option = click.option(
 @click.group(cls=CommandGroup)
 def main() -> None:
     """Build and inspect the data sets that models learn from."""
+
+
+main.add_command(check_families_command)
+main.add_command(potentials_command)
 
 
 @main.command()

@@ -2,8 +2,9 @@
 
     python -m mdx.lammps.potentials         # writes potentials.json again, after a new LAMMPS
 
-Reading needs no LAMMPS. Elements are read from the files of eam, eam/alloy, eam/fs, sw, tersoff and
-vashishta; for other formats from the file's name, which is all that is known cheaply.
+Reading needs no LAMMPS. Elements are read from the files of eam/alloy, eam/fs, sw, tersoff,
+vashishta, meam libraries, eim and reaxff; for other formats from the file's name, which is all that
+is known cheaply.
 """
 
 import functools
@@ -31,6 +32,19 @@ _STYLES = {
     "edip": "edip",
     "gw": "gw",
     "airebo": "airebo",
+    "airebo-m": "airebo/morse",
+    "rebo": "rebo",
+    "rebomos": "rebomos",
+    "lcbop": "lcbop",
+    "extep": "extep",
+    "meam.spline": "meam/spline",
+    "meam.sw.spline": "meam/sw/spline",
+    "tersoff.modc": "tersoff/mod/c",
+    "sw.mod": "sw/mod",
+    "streitz": "coul/streitz",
+    "snapcoeff": "snap",
+    "snapparam": "snap",
+    "poly": "polymorphic",
     "bop.table": "bop",
     "meam": "meam",
     "snap": "snap",
@@ -48,11 +62,17 @@ _SYMBOL = re.compile(r"[A-Z][a-z]?")
 
 @dataclass(frozen=True, kw_only=True)
 class PotentialFile:
-    """One file: its pair style (empty where unknown) and the elements that it serves."""
+    """One file: its pair style, the elements that it serves, and what its header says.
+
+    Style, units, date and citation are empty where unknown.
+    """
 
     name: str
     style: str
     elements: tuple[str, ...]
+    units: str = ""
+    date: str = ""
+    citation: str = ""
 
 
 @functools.cache
@@ -60,8 +80,15 @@ def known_potentials() -> Mapping[str, PotentialFile]:
     """Return the files that come with LAMMPS by name, from package data."""
     text = resources.files("mdx.lammps").joinpath("potentials.json").read_text()
     return {
-        name: PotentialFile(name=name, style=style, elements=tuple(elements.split()))
-        for name, (style, elements) in json.loads(text).items()
+        name: PotentialFile(
+            name=name,
+            style=style,
+            elements=tuple(elements.split()),
+            units=units,
+            date=date,
+            citation=citation,
+        )
+        for name, (style, elements, units, date, citation) in json.loads(text).items()
     }
 
 
@@ -83,12 +110,37 @@ def read_installed() -> dict[str, PotentialFile]:
 def _describe(path: Path) -> PotentialFile:
     base, _, extension = path.name.partition(".")
     style = _STYLES.get(extension, _STYLES.get(path.suffix[1:], ""))
-    elements = _elements(path, base, style)
-    return PotentialFile(name=path.name, style=style, elements=elements)
-
-
-def _elements(path: Path, base: str, style: str) -> tuple[str, ...]:
+    if "reax" in extension.split(".") or path.name.startswith("ffield.reax"):
+        style = "reaxff"
+    elif path.name.startswith("ffield.comb"):
+        style = extension
+    elif path.name.startswith("library.") or extension.endswith("meam"):
+        style = style or "meam"
     lines = path.read_text(errors="replace").splitlines()
+    header = lines[0] if lines else ""
+    return PotentialFile(
+        name=path.name,
+        style=style,
+        elements=_elements(lines, base, style),
+        units=_said("UNITS", header),
+        date=_said("DATE", header),
+        citation=_said("CITATION", header),
+    )
+
+
+def _said(key: str, header: str) -> str:
+    """Return the value of one key of a header such as `DATE: 2007-10-12 UNITS: metal ...`."""
+    found = re.search(rf"{key}: *(.*?)(?= +[A-Z]{{4,}}:|$)", header)
+    return " ".join(found.group(1).split()) if found else ""
+
+
+def _elements(lines: list[str], base: str, style: str) -> tuple[str, ...]:
+    text = "\n".join(lines)
+    if style == "meam" and base == "library":
+        return tuple(dict.fromkeys(re.findall(r"^'([A-Z][a-z]?)'", text, re.MULTILINE)))
+    if style == "reaxff":
+        found = re.findall(r"^ *([A-Z][a-z]?)(?: +-?[0-9.]+){8} *$", text, re.MULTILINE)
+        return tuple(dict.fromkeys(found))
     if style in ("eam/alloy", "eam/fs", "adp", "eam/he"):
         return tuple(lines[3].split()[1:])
     if style in _BY_ROWS:
@@ -96,15 +148,18 @@ def _elements(path: Path, base: str, style: str) -> tuple[str, ...]:
         triples = (name for row in rows if len(row) > 3 for name in row[:3])
         return tuple(name for name in dict.fromkeys(triples) if _SYMBOL.fullmatch(name))
     if style == "eim":
-        return tuple(re.findall(r"^element: +(\S+)", "\n".join(lines), re.MULTILINE))
-    return tuple(dict.fromkeys(_SYMBOL.findall(base.split("_")[0])))
+        return tuple(re.findall(r"^element: +(\S+)", text, re.MULTILINE))
+    return tuple(dict.fromkeys(_SYMBOL.findall(re.split("[_-]", base)[0])))
+
+
+def _row(p: PotentialFile) -> list[str]:
+    return [p.style, " ".join(p.elements), p.units, p.date, p.citation]
 
 
 def main() -> None:
     """Write potentials.json beside this file."""
     lines = ",\n".join(
-        f"{json.dumps(name)}: {json.dumps([p.style, ' '.join(p.elements)])}"
-        for name, p in read_installed().items()
+        f"{json.dumps(name)}: {json.dumps(_row(p))}" for name, p in read_installed().items()
     )
     Path(__file__).with_name("potentials.json").write_text(f"{{\n{lines}\n}}\n")
 

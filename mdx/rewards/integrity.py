@@ -15,7 +15,7 @@ from importlib import resources
 from mdx.lammps.script import Command
 from mdx.rewards.facts import Facts, finite_values, is_run
 from mdx.rewards.outputs import count_frames, matching_outputs
-from mdx.rewards.specification import energy_difference, ensemble, num_atoms, potential
+from mdx.rewards.specification import energy_difference, ensemble, num_atoms, pair_style, potential
 from mdx.tasks.task import CheckKind
 
 _USUAL_TIMESTEP = {"metal": 1e-3, "real": 1.0, "lj": 5e-3, "si": 1e-15, "electron": 1e-3}
@@ -55,7 +55,10 @@ def frozen(facts: Facts) -> bool:
         or max(values) < 0.01 * min(wanted, default=0.0)
     )
     legitimate = (facts.final.num_forceless if facts.final else 0) or 0
-    return still or (run.num_forceless or 0) - legitimate > 0.05 * run.num_atoms_before
+    # walls and clamps that the text asks for are atoms that the integrator leaves out
+    clamped = max((c.tolerance or 0.0 for c in facts.checks(CheckKind.ENSEMBLE)), default=0.0)
+    forceless = (run.num_forceless or 0) - legitimate
+    return still or forceless > max(0.05, clamped) * run.num_atoms_before
 
 
 def tiny_timestep(facts: Facts) -> bool:
@@ -84,7 +87,7 @@ def group_emptied(facts: Facts) -> bool:
 
 def forged_output(facts: Facts) -> bool:
     """Tell whether `print` writes a requested file: a dump, a data file, bare numbers."""
-    checks = facts.checks(CheckKind.DUMP, CheckKind.DATA_FILE, CheckKind.TABLE)
+    checks = facts.checks(CheckKind.DUMP, CheckKind.DATA_FILE, CheckKind.TABLE, CheckKind.RESTART)
     has_run = False
     for command in facts.script.commands:
         has_run |= command.name == "run"
@@ -119,7 +122,11 @@ def wrong_element(facts: Facts) -> bool:
 
 def wrong_potential(facts: Facts) -> bool:
     """Tell whether the potential is not the one named; if none is, not one of this material."""
-    if facts.task.potential is None or not facts.runs:
+    if not facts.runs:
+        return False
+    if any(pair_style(facts, check) == 0.0 for check in facts.checks(CheckKind.PAIR_STYLE)):
+        return True
+    if facts.task.potential is None:
         return False
     dynamics = [run for run in facts.runs if is_run(run)] or list(facts.runs)
     if any(run.pair_style in _NO_POTENTIAL for run in dynamics):

@@ -14,6 +14,7 @@ from mdx.lammps.run import Output
 from mdx.rewards.facts import Facts, relative_mark
 from mdx.tasks.task import Check, CheckKind
 
+_RESTART_MAGIC = b"LammpS RestartT"
 _FRAME = re.compile(r"^ITEM: TIMESTEP$", re.MULTILINE)
 _FRAME_ATOMS = re.compile(r"^ITEM: NUMBER OF ATOMS\n(\d+)", re.MULTILINE)
 _HEADER_ATOMS = re.compile(r"^\s*(\d+)\s+atoms\b", re.MULTILINE)
@@ -56,10 +57,19 @@ def data_file(facts: Facts, check: Check) -> float:
     return relative_mark(count, check.target or facts.num_atoms, 0.0) * complete
 
 
+def restart(facts: Facts, check: Check) -> float:
+    """Mark a restart file: it begins as LAMMPS's do, and is no stub."""
+    outputs = matching_outputs(facts, check.file or "*")
+    least = 24 * (check.target or facts.num_atoms)  # three coordinates an atom
+    good = [o.content.startswith(_RESTART_MAGIC) and o.size_bytes >= least for o in outputs]
+    return float(bool(good) and all(good))
+
+
 OUTPUTS: Mapping[CheckKind, Callable[[Facts, Check], float]] = {
     CheckKind.DUMP: dump,
     CheckKind.TABLE: table,
     CheckKind.DATA_FILE: data_file,
+    CheckKind.RESTART: restart,
 }
 
 

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Mapping
 
 from mdx.lammps.run import ActiveFix, ProbedRun
-from mdx.rewards.facts import Facts, is_run, relative_mark
+from mdx.rewards.facts import Facts, is_run, ramp, relative_mark
 from mdx.tasks.task import Check, CheckKind
 
 ENERGY_TOLERANCE = 1e-6  # per atom, of the same configuration with the requested potential
+_UNSEEN_STRAIN = 2e-4  # of a step that tilts the box: tilts are not in the evidence
 _STRAIN_ENERGY = 2.0  # bound on stress times volume, in units of the potential energy
 _THERMOSTATS = ("langevin", "temp/csvr", "temp/csld", "temp/berendsen", "gjf")
 _RESCALING = ("temp/rescale",)  # no canonical ensemble
@@ -47,6 +48,7 @@ def _energy_tolerance(facts: Facts) -> float:
     for name in ("lx", "ly", "lz"):
         lengths = [length for length in run.series.get(name, ())[-2:] if length]
         strain += abs(lengths[-1] / lengths[0] - 1) if lengths else 0.0
+    strain = strain or _UNSEEN_STRAIN
     per_atom = abs(facts.script_energy or 0.0) / max(1, facts.num_atoms)
     return ENERGY_TOLERANCE + _STRAIN_ENERGY * per_atom * strain
 
@@ -79,6 +81,28 @@ def timestep(facts: Facts, check: Check) -> float:
     return relative_mark(run.timestep if run else None, check.target, check.tolerance or 1e-3)
 
 
+def method(facts: Facts, check: Check) -> float:
+    """Mark whether a fix of the style asked for acts in the production run."""
+    run = facts.production
+    return float(run is not None and any(fix.style == check.text for fix in run.fixes))
+
+
+def pair_style(facts: Facts, check: Check) -> float:
+    """Mark whether the pair style of every run is the one asked for."""
+    styles = {run.pair_style for run in facts.runs}
+    return float(styles == {check.text})
+
+
+def composition(facts: Facts, check: Check) -> float:
+    """Mark the share of the atoms that are of a type: within 1 % of the atoms."""
+    counts = facts.final.type_counts if facts.final else ()
+    index = int(check.text or 1) - 1
+    if check.target is None or not 0 <= index < len(counts) or not sum(counts):
+        return 0.0
+    tolerance = 0.01 if check.tolerance is None else check.tolerance
+    return ramp(abs(counts[index] / sum(counts) - check.target), tolerance, 4 * tolerance)
+
+
 SPECIFICATION: Mapping[CheckKind, Callable[[Facts, Check], float]] = {
     CheckKind.UNITS: units,
     CheckKind.POTENTIAL: potential,
@@ -86,6 +110,9 @@ SPECIFICATION: Mapping[CheckKind, Callable[[Facts, Check], float]] = {
     CheckKind.ENSEMBLE: ensemble,
     CheckKind.NUM_STEPS: num_steps,
     CheckKind.TIMESTEP: timestep,
+    CheckKind.METHOD: method,
+    CheckKind.PAIR_STYLE: pair_style,
+    CheckKind.COMPOSITION: composition,
 }
 
 

@@ -11,7 +11,7 @@ run or minimize, write_data. Units are metal unless a family says otherwise.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from mdx.tasks.materials import (
@@ -26,7 +26,9 @@ from mdx.tasks.phrasing import (
     Phrasing,
     Slot,
     cells_slot,
+    crystal_slot,
     material_slot,
+    run_slot,
     steps_slot,
     temperature_slot,
     timestep_slot,
@@ -56,6 +58,8 @@ class Simulation:
     seed: int | None = None  # stated in the text; None: the default, unstated
     potential: Potential | None = None  # where there is no material
     failed_scripts: tuple[str, ...] = ()  # repair only: what there is to repair
+    files: Mapping[str, bytes] = field(default_factory=dict)  # given to the script
+    elements: tuple[str, ...] = ()  # where there is no material
     asked_as: "Family | None" = None  # repair only: the family whose texts ask for it
 
     @property
@@ -63,11 +67,16 @@ class Simulation:
         """The reference script, each command on its line."""
         return "\n".join(self.commands) + "\n"
 
+    def asking(self, slots: Mapping[str, Slot]) -> "Simulation":
+        """Return the same simulation whose texts have these slots."""
+        return replace(self, slots=slots)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
     """A kind of simulation: how to draw one, and how people ask for it.
 
+    `repairs`: the prompt holds a broken script of another family and what came of it.
     `names_potential`: checks demand energies, so every text names the potential's file.
     `states_potential`: False where the script has no potential, so no text mentions one.
     """
@@ -76,6 +85,7 @@ class Family:
     summary: str  # one sentence, for documents and reports
     draw: Callable[[Random, Pool], Simulation]
     phrasings: tuple[Phrasing, ...]
+    repairs: bool = False
     names_potential: bool = False
     states_potential: bool = True
 
@@ -127,19 +137,19 @@ class Setting:
             "steps": steps_slot(self.num_steps, self.timestep),
         }
 
-    def checks(self, ensemble: str) -> tuple[Check, ...]:
-        """Return the checks that hold for any run of this setting."""
+    def checks(self, ensemble: str, atoms: int | None = None) -> tuple[Check, ...]:
+        """Return the checks of any run of this setting; `atoms` if not a perfect crystal's."""
         return (
-            *crystal_checks(self.num_atoms),
+            *crystal_checks(self.num_atoms if atoms is None else atoms),
             Check(kind=CheckKind.ENSEMBLE, text=ensemble),
             Check(kind=CheckKind.NUM_STEPS, target=self.num_steps),
             Check(kind=CheckKind.TIMESTEP, target=self.timestep),
         )
 
-    def thermostat_checks(self, ensemble: str) -> tuple[Check, ...]:
+    def thermostat_checks(self, ensemble: str, atoms: int | None = None) -> tuple[Check, ...]:
         """Return `checks` and those of a canonical temperature."""
         return (
-            *self.checks(ensemble),
+            *self.checks(ensemble, atoms),
             Check(kind=CheckKind.TEMPERATURE, target=self.temperature),
             Check(kind=CheckKind.FLUCTUATION),
         )
@@ -162,6 +172,24 @@ class Setting:
             num_steps=self.num_steps,
             seed=self.stated_seed,
         )
+
+    def brief(
+        self,
+        commands: list[str],
+        checks: tuple[Check, ...],
+        volume_per_atom: float | None = None,
+        **slots: Slot,
+    ) -> Simulation:
+        """Return the simulation of this setting for texts with `{crystal}` and `{run}`.
+
+        These say material and size, steps and time step; `slots` are the family's own.
+        """
+        named = {
+            "crystal": crystal_slot(self.material, self.cells),
+            "run": run_slot(self.num_steps, self.timestep),
+        }
+        simulation = self.simulation(commands, checks, volume_per_atom)
+        return replace(simulation, slots={**named, **slots})
 
 
 def crystal_checks(atoms: int) -> tuple[Check, ...]:

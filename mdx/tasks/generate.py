@@ -170,8 +170,9 @@ def _task(
         prompt=text,
         checks=checks,
         potential=potential,
-        elements=material.elements if material else (),
+        elements=material.elements if material else simulation.elements,
         volume_per_atom=simulation.volume_per_atom,
         num_steps=simulation.num_steps,
+        files=simulation.files,
         parameters={"register": phrasing.register.value, "simulation": asked_as.name, **stated},
     )

@@ -13,6 +13,7 @@ one canonical order that every family uses. Units are metal: Angstrom, eV, K, ps
 import functools
 import importlib.resources
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
@@ -22,6 +23,7 @@ from mdx.errors import UsageError
 from mdx.tasks.task import Potential
 
 Cells = tuple[int, int, int]
+_STYLES_WITH_MASS = ("eam", "eam/alloy", "eam/fs", "adp", "meam", "eim")  # their files set it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +47,7 @@ class Crystal:
 
 _FCC = ((0.0, 0.0, 0.0), (0.5, 0.5, 0.0), (0.5, 0.0, 0.5), (0.0, 0.5, 0.5))
 _BCC = ((0.0, 0.0, 0.0), (0.5, 0.5, 0.5))
+_HCP = ((0.0, 0.0, 0.0), (0.5, 0.5, 0.0), (0.5, 5 / 6, 0.5), (0.0, 1 / 3, 0.5))
 _QUARTER = tuple((x + 0.25, y + 0.25, z + 0.25) for x, y, z in _FCC)
 _HALF = tuple(((x + 0.5) % 1.0, y, z) for x, y, z in _FCC)
 
@@ -72,6 +75,8 @@ CRYSTALS: dict[str, Crystal] = {
         basis=((*_FCC[0], 2), *((*p, 1) for p in _FCC[1:])),
         second="basis 1 2",
     ),
+    # an orthogonal cell of 1 x sqrt(3) x sqrt(8/3) lattice constants
+    "hcp": Crystal(lattice="hcp", basis=tuple((*p, 1) for p in _HCP)),
 }
 
 
@@ -97,6 +102,11 @@ class Material:
     volume_at: tuple[tuple[float, float], ...]  # (temperature, volume per atom) at zero pressure
     vacancy_energy: float | None = None
     surface_energy: float | None = None  # (001), eV per square Angstrom
+    interstitial_energy: float | None = None  # octahedral site, formation at fixed box
+    # energy per atom, relaxed, of the cell strained along x by percent; tilted by percent of y
+    uniaxial_energy: tuple[tuple[int, float], ...] = ()
+    shear_energy: tuple[tuple[int, float], ...] = ()
+    other_phase: tuple[float, float] | None = None  # bcc of fcc or fcc of bcc: constant, energy
 
     @property
     def crystal(self) -> Crystal:
@@ -116,7 +126,7 @@ class Material:
     @property
     def needs_mass(self) -> bool:
         """Whether the script must set the masses (the file does not)."""
-        return self.style in ("sw", "tersoff")
+        return self.style.split()[0] not in _STYLES_WITH_MASS
 
     def volume_per_atom_at(self, temperature: float) -> float:
         """Volume per atom at zero pressure, interpolated between measurements (Angstrom^3)."""
@@ -247,3 +257,13 @@ def sites_in_sphere(structure: str, edge: int, radius: float) -> int:
     basis = np.array([site[:3] for site in CRYSTALS[structure].basis])
     offsets = corners + basis[None] - edge / 2
     return int(((offsets**2).sum(axis=-1) < radius * radius).sum())
+
+
+def count_sites(structure: str, cells: Cells, inside: Callable[[np.ndarray], np.ndarray]) -> int:
+    """Count the sites of a cubic crystal of `cells` for which `inside` holds.
+
+    `inside` maps positions [sites, 3] in cells to booleans; its border must pass through no site.
+    """
+    corners = np.stack(np.meshgrid(*map(np.arange, cells), indexing="ij"), axis=-1)
+    basis = np.array([site[:3] for site in CRYSTALS[structure].basis])
+    return int(inside((corners.reshape(-1, 1, 3) + basis).reshape(-1, 3)).sum())

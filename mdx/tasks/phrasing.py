@@ -103,6 +103,49 @@ def cells_slot(cells: Cells) -> Slot:
     return same("x".join(words), " x ".join(words))
 
 
+def crystal_slot(material: Material, cells: Cells) -> Slot:
+    """4x4x4 cells of Cu, a 4x4x4 copper crystal, 4x4x4 晶胞的铜."""
+    size = "x".join(map(str, cells))
+    return Slot(
+        english=(
+            f"{size} cells of {material.name}",
+            f"{size} cells of {material.english}",
+            f"{size} {material.name} cells",
+        ),
+        chinese=(
+            f"{size} 晶胞的 {material.name}",
+            f"{size} 晶胞的{material.chinese}",
+            f"{size} 个{material.chinese}晶胞",
+        ),
+    )
+
+
+def run_slot(num_steps: int, timestep: float) -> Slot:
+    """600 steps of 0.002 ps, 600 steps of 2 fs, 1.2 ps in steps of 2 fs."""
+    in_ps, in_fs = f"{timestep:g} ps", f"{1000 * timestep:g} fs"
+    duration = f"{num_steps * timestep:g} ps"
+    return Slot(
+        english=(
+            f"{num_steps} steps of {in_ps}",
+            f"{num_steps} steps of {in_fs}",
+            f"{duration} in steps of {in_fs}",
+        ),
+        chinese=(
+            f"步长 {in_ps} 运行 {num_steps} 步",
+            f"步长 {in_fs} 运行 {num_steps} 步",
+            f"以 {in_fs} 的步长运行 {duration}",
+        ),
+    )
+
+
+def reduced_run_slot(num_steps: int, timestep: float) -> Slot:
+    """600 steps of 0.005, in reduced units."""
+    return Slot(
+        english=(f"{num_steps} steps of {timestep:g}", f"{num_steps} steps, dt = {timestep:g}"),
+        chinese=(f"步长 {timestep:g} 运行 {num_steps} 步", f"dt = {timestep:g}，{num_steps} 步"),
+    )
+
+
 def temperature_slot(kelvin: float) -> Slot:
     """300 K."""
     return Slot(

@@ -19,10 +19,14 @@ class CheckKind(StrEnum):
     ENSEMBLE = "ensemble"  # text: nve nvt npt nph langevin minimize
     NUM_STEPS = "num_steps"  # target: steps asked, over all runs
     TIMESTEP = "timestep"  # target
+    METHOD = "method"  # text: style of a fix that acts in the production run
+    PAIR_STYLE = "pair_style"  # text: of every run, where no fingerprint can be taken (charges)
+    COMPOSITION = "composition"  # text: an atom type; target: its share of the atoms
     # outputs (weight: outputs)
     DUMP = "dump"  # file; target: frames at least
     TABLE = "table"  # file; target: rows at least (fix ave/time, ave/chunk, print file)
     DATA_FILE = "data_file"  # file; target: atoms in it
+    RESTART = "restart"  # file, in LAMMPS's binary format
     # physics (weight: physics), over the second half of the longest run
     TEMPERATURE = "temperature"  # target: mean
     FLUCTUATION = "fluctuation"  # temperature fluctuates canonically

@@ -22,6 +22,7 @@ def repair_of(bases: tuple[Family, ...]) -> Family:
         summary="Repair a broken script, given what LAMMPS said about it.",
         draw=partial(_draw, bases),
         phrasings=(),
+        repairs=True,
     )
 
 
