@@ -53,7 +53,8 @@ class Phrasing:
         chinese = self.register is Register.CHINESE
         # Slots are rendered in a fixed order and all of them, so a text depends on the seed alone.
         words = {name: slot.render(rng, chinese) for name, slot in slots.items()}
-        return self.template.format(extras=extras, **words)
+        text = self.template.format(extras=extras, **words)
+        return text.replace("） ", "）") if chinese else text  # full-width signs bring their space
 
 
 def phrasings(

@@ -38,9 +38,10 @@ def test_energies_and_atoms_are_those_of_lammps(farm: Farm):
         assert masses == pytest.approx(material.masses, rel=2e-3), material.name
 
 
-def test_at_least_eighteen_materials_and_one_default_each():
+def test_at_least_fifty_materials_with_ninety_potentials_and_one_default_each():
     names = [m.name for m in default_materials("all")]
-    assert len(set(names)) == len(names) >= 18
+    assert len(set(names)) == len(names) >= 50
+    assert len({(m.style, m.coeff) for m in materials("all")}) >= 90
     assert {m.name for m in materials("all")} == set(names)
 
 

@@ -49,20 +49,20 @@ FAMILY = Family(
             " {run}{extras}",
         ),
         textbook=(
-            "Sample the heat flux of a {fluid}, in NVT at T = {temperature} every 5 steps and write"
+            "Sample the heat flux of {fluid}, in NVT at T = {temperature} every 5 steps and write"
             " its autocorrelation with {lags} lags to {file}, {run}{extras}.",
             "For a Green-Kubo estimate of the thermal conductivity, correlate the heat flux of a"
             " {fluid}, T = {temperature} (NVT), over {lags} intervals of 5 steps; output {file};"
             " {run}{extras}.",
         ),
         goal=(
-            "I need the heat flux correlation of a {fluid}, at T = {temperature} for Green-Kubo:"
+            "I need the heat flux correlation of {fluid} at T = {temperature} for Green-Kubo:"
             " {lags} lags, sampled every 5 steps, {file}, NVT, {run}{extras}.",
-            "Please set up Green-Kubo for a {fluid}, NVT at T = {temperature}: every 5 steps,"
+            "Please set up Green-Kubo for {fluid}, NVT at T = {temperature}: every 5 steps,"
             " {lags} correlation points, file {file}, {run}{extras}.",
         ),
         steps=(
-            "Make the {fluid}. NVT at {temperature}. Compute the heat flux every 5 steps. Correlate"
+            "Make {fluid}. NVT at {temperature}. Compute the heat flux every 5 steps. Correlate"
             " it over {lags} lags into {file}. Run {run}{extras}.",
             "1. {fluid} 2. nvt {temperature} 3. heat/flux 4. ave/correlate every 5, {lags} lags,"
             " {file} 5. {run}{extras}",

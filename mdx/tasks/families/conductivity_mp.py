@@ -25,7 +25,7 @@ def draw(rng: Random, pool: Pool) -> Simulation:
     checks = (
         *fluid.checks("nve"),
         Check(kind=CheckKind.METHOD, text="thermal/conductivity"),
-        Check(kind=CheckKind.TEMPERATURE, target=fluid.temperature, tolerance=0.2),
+        Check(kind=CheckKind.TEMPERATURE, target=fluid.temperature, tolerance=0.4),
         Check(kind=CheckKind.TABLE, file=file, target=slabs),
     )
     slots = {"every": every_slot(every), "slabs": number_slot(slabs), "file": same(file)}
@@ -47,22 +47,22 @@ FAMILY = Family(
             " {file}, {run}{extras}",
         ),
         textbook=(
-            "Determine the thermal conductivity of a {fluid}, at T = {temperature} by the"
+            "Determine the thermal conductivity of {fluid} at T = {temperature} by the"
             " Mueller-Plathe method: swap kinetic energy {every} between {slabs} slabs along z and"
             " write the temperature profile to {file}; NVE, {run}{extras}.",
-            "Impose a heat flux on a {fluid}, velocities for T = {temperature}: fix"
+            "Impose a heat flux on {fluid}, velocities for T = {temperature}: fix"
             " thermal/conductivity {every} with {slabs} layers in z; temperature profile in {file};"
             " {run}{extras}.",
         ),
         goal=(
-            "I want the thermal conductivity of a {fluid}, around T = {temperature}:"
+            "I want the thermal conductivity of {fluid}, around T = {temperature}:"
             " Mueller-Plathe, {slabs} slabs in z, swaps {every}, profile in {file},"
             " {run}{extras}.",
             "How well does this conduct heat: {fluid}, T = {temperature}? Swap energies {every}"
             " over {slabs} z layers, profile to {file}, {run}{extras}.",
         ),
         steps=(
-            "Make the {fluid}. Velocities for T = {temperature}. NVE. Swap kinetic energy {every}"
+            "Make {fluid}. Velocities for T = {temperature}. NVE. Swap kinetic energy {every}"
             " among {slabs} z slabs. Average the temperature profile to {file}. Run {run}{extras}.",
             "1. {fluid} 2. T = {temperature} 3. nve + thermal/conductivity {every}, z, {slabs}"
             " 4. profile {file} 5. {run}{extras}",

@@ -14,14 +14,13 @@ def draw(rng: Random, pool: Pool) -> Simulation:
     slab = draw_slab(rng, pool)
     count, every = rng.choice((3, 4, 5, 6)), rng.choice((30, 40, 50))
     speed, t = rng.choice((5, 8, 10)), slab.temperature  # Angstrom/ps
-    nz = slab.cells[2]
+    nx, ny, nz = slab.cells
     commands = [
         *slab.atoms(),
-        f"region source block INF INF INF INF {nz + VACUUM - 3} {nz + VACUUM - 2}",
+        f"region source block 0 {nx} 0 {ny} {nz + VACUUM - 3} {nz + VACUUM - 2}",
         f"fix 1 mobile nvt temp {t} {t} 0.1",
         f"fix 2 mobile deposit {count} 1 {every} {DEFAULT_SEED} region source near 1"
         f" vz -{speed} -{speed} units box",
-        "fix 3 all wall/reflect zhi EDGE",
         *slab.run(),
     ]
     slots = {
@@ -40,27 +39,27 @@ FAMILY = Family(
     draw=draw,
     phrasings=phrasings(
         terse=(
-            "deposit {count} atoms, one {every}, {speed} downwards, on a {slab}, NVT"
+            "deposit {count} atoms, one {every}, {speed} downwards, on {slab}, NVT"
             " {temperature}, {run}{extras}",
             "{slab}; fix deposit {count}, {every} one, vz -{speed}, mobile atoms nvt"
             " {temperature}, {run}{extras}",
-            "film growth on a {slab}: {count} atoms, {every}, {speed}, {temperature} NVT,"
+            "film growth on {slab}: {count} atoms, {every}, {speed}, {temperature} NVT,"
             " {run}{extras}",
         ),
         textbook=(
             "Deposit {count} atoms of the same element, one {every}, with a speed of {speed}"
-            " towards a {slab}; mobile atoms in NVT at {temperature}, {run}{extras}.",
-            "Grow on a {slab} by fix deposit: {count} atoms in all, one {every}, velocity {speed}"
+            " towards {slab}; mobile atoms in NVT at {temperature}, {run}{extras}.",
+            "Grow on {slab} by fix deposit: {count} atoms in all, one {every}, velocity {speed}"
             " along -z, NVT at {temperature}, {run}{extras}.",
         ),
         goal=(
-            "I want {count} atoms to land on a {slab}, one {every} with {speed}, NVT at"
+            "I want {count} atoms to land on {slab}, one {every} with {speed}, NVT at"
             " {temperature}, {run}{extras}.",
-            "Please simulate vapour deposition ({count} atoms, one {every}, {speed}) on a {slab},"
+            "Please simulate vapour deposition ({count} atoms, one {every}, {speed}) on {slab},"
             " {temperature} NVT, {run}{extras}.",
         ),
         steps=(
-            "Build a {slab}. NVT of the mobile atoms at {temperature}. Deposit {count} atoms from"
+            "Build {slab}. NVT of the mobile atoms at {temperature}. Deposit {count} atoms from"
             " above, one {every}, speed {speed}. Run {run}{extras}.",
             "1. {slab} 2. nvt {temperature} (mobile) 3. deposit {count}, one {every}, -z {speed}"
             " 4. {run}{extras}",

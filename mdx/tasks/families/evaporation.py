@@ -45,19 +45,19 @@ FAMILY = Family(
             " {run}{extras}",
         ),
         textbook=(
-            "Remove {count} randomly chosen atoms {every} from the whole box of a {fluid}, held at"
+            "Remove {count} randomly chosen atoms {every} from the whole box of {fluid}, held at"
             " T = {temperature} in NVT (fix evaporate), {run}{extras}.",
             "Simulate steady evaporation: NVT at T = {temperature}, {fluid}, fix evaporate taking"
             " {count} {every} from the entire box, {run}{extras}.",
         ),
         goal=(
-            "I want a {fluid}, at T = {temperature} that loses {count} {every} by fix evaporate,"
+            "I want {fluid} at T = {temperature} that loses {count} {every} by fix evaporate,"
             " NVT, {run}{extras}.",
-            "Please thin out a {fluid}, NVT, T = {temperature}: fix evaporate, {count} atoms"
+            "Please thin out {fluid}, NVT, T = {temperature}: fix evaporate, {count} atoms"
             " {every}, whole box, {run}{extras}.",
         ),
         steps=(
-            "Make the {fluid}. NVT at {temperature}. Evaporate {count} {every} from the box region."
+            "Make {fluid}. NVT at {temperature}. Evaporate {count} {every} from the box region."
             " Run {run}{extras}.",
             "1. {fluid} 2. nvt {temperature} 3. evaporate {count} {every}, whole box"
             " 4. {run}{extras}",

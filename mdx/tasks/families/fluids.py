@@ -86,12 +86,12 @@ class Fluid:
         )
 
     def slot(self) -> Slot:
-        """LJ fluid of 4x4x4 fcc cells, rho = 0.8, rc = 2.5."""
+        """Say an LJ fluid of 4x4x4 fcc cells (density 0.8, cutoff 2.5)."""
         cells, rho = f"{self.edge}x{self.edge}x{self.height}", f"{self.density:g}"
         return Slot(
             english=(
-                f"LJ fluid of {cells} fcc cells, density {rho}, cutoff {CUTOFF:g}",
-                f"Lennard-Jones fluid ({cells} fcc cells, rho* = {rho}, rc = {CUTOFF:g})",
+                f"an LJ fluid of {cells} fcc cells (density {rho}, cutoff {CUTOFF:g})",
+                f"a Lennard-Jones fluid ({cells} fcc cells, rho* = {rho}, rc = {CUTOFF:g})",
             ),
             chinese=(
                 f"LJ 流体（{cells} 个 fcc 晶胞，密度 {rho}，截断 {CUTOFF:g}）",

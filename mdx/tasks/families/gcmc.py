@@ -22,9 +22,8 @@ def draw(rng: Random, pool: Pool) -> Simulation:
         height=4,
         num_steps=rng.choice((300, 400, 500)),
     )
-    # Ideal gas with the thermal wavelength of unit mass and h = 1; its excess part is small.
-    wavelength = 1 / math.sqrt(2 * math.pi * temperature)
-    mu = round(temperature * math.log(density * wavelength**3), 1)
+    # Ideal gas, whose thermal wavelength is 1 in units lj; the excess part is small.
+    mu = round(temperature * math.log(density), 1)
     t = f"{temperature:g}"
     commands = [
         *fluid.atoms(),
@@ -55,20 +54,20 @@ FAMILY = Family(
             " insertions/deletions, {run}{extras}",
         ),
         textbook=(
-            "Simulate a {fluid}, as an open system: NVT dynamics at T = {temperature} and every 10"
+            "Simulate {fluid}, as an open system: NVT dynamics at T = {temperature} and every 10"
             " steps 40 attempted exchanges with a reservoir of chemical potential {mu} (fix gcmc),"
             " {run}{extras}.",
-            "Couple a {fluid}, at T = {temperature} (fix nvt) to a particle reservoir with"
+            "Couple {fluid} at T = {temperature} (fix nvt) to a particle reservoir with"
             " mu = {mu}: fix gcmc, 40 exchange attempts each 10 steps, {run}{extras}.",
         ),
         goal=(
             "I want the equilibrium density at mu = {mu} and T = {temperature}: start from a"
             " {fluid}, GCMC with 40 exchanges every 10 steps plus NVT, {run}{extras}.",
-            "Please let a {fluid}, exchange atoms with a reservoir (mu = {mu}, T = {temperature},"
+            "Please let {fluid}, exchange atoms with a reservoir (mu = {mu}, T = {temperature},"
             " 40 tries every 10 steps) while it moves in NVT, {run}{extras}.",
         ),
         steps=(
-            "Make the {fluid}. NVT at {temperature}. Fix gcmc every 10 steps with 40 exchanges,"
+            "Make {fluid}. NVT at {temperature}. Fix gcmc every 10 steps with 40 exchanges,"
             " mu = {mu}. Run {run}{extras}.",
             "1. {fluid} 2. nvt {temperature} 3. gcmc 10 40 0, mu {mu} 4. {run}{extras}",
         ),

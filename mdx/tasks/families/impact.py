@@ -41,29 +41,29 @@ FAMILY = Family(
     draw=draw,
     phrasings=phrasings(
         terse=(
-            "impact of one atom on a {slab}: {height} cells above the surface, {speed} downwards,"
+            "impact of one atom on {slab}: {height} cells above the surface, {speed} downwards,"
             " slab velocities {temperature}, NVE, {run}{extras}",
             "{slab}; 1 projectile atom, {height} cells up, v = {speed}, slab created at"
             " {temperature}, nve {run}{extras}",
-            "shoot an atom ({speed}) at a {slab} from {height} cells, velocity create"
+            "shoot an atom ({speed}) at {slab} from {height} cells, velocity create"
             " {temperature}, {run}{extras}",
         ),
         textbook=(
-            "Let one atom of the same element, {height} cells above the top layer, hit a {slab} at"
+            "Let one atom of the same element, {height} cells above the top layer, hit {slab} at"
             " normal incidence with {speed}; initial velocities of the slab at {temperature}, NVE,"
             " {run}{extras}.",
             "Simulate the impact of a single atom (speed {speed}, started {height} cells above the"
-            " top layer) on a {slab}, velocities created at {temperature}, mobile atoms in NVE,"
+            " top layer) on {slab}, velocities created at {temperature}, mobile atoms in NVE,"
             " {run}{extras}.",
         ),
         goal=(
             "What happens when an atom hits at {speed}? {slab}, projectile {height} cells above,"
             " slab at {temperature} initially, NVE, {run}{extras}.",
-            "I want to bombard a {slab} with one atom of {speed} from {height} cells above its"
+            "I want to bombard {slab} with one atom of {speed} from {height} cells above its"
             " surface, velocities {temperature}, NVE, {run}{extras}.",
         ),
         steps=(
-            "Build a {slab}. Add one atom {height} cells above the top layer. Create velocities at"
+            "Build {slab}. Add one atom {height} cells above the top layer. Create velocities at"
             " {temperature}. Give the atom {speed} downwards. NVE. Run {run}{extras}.",
             "1. {slab} 2. one atom {height} cells above 3. velocities {temperature}, atom -z"
             " {speed} 4. nve 5. {run}{extras}",

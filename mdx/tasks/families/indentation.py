@@ -42,22 +42,22 @@ FAMILY = Family(
             " mobile atoms, {run}{extras}",
             "{slab}; fix indent, radius {radius}, from the surface {depth} deep, nvt"
             " {temperature}, {run}{extras}",
-            "spherical indenter R {radius} into a {slab}, {depth}, {temperature}, {run}{extras}",
+            "spherical indenter R {radius} into {slab}, {depth}, {temperature}, {run}{extras}",
         ),
         textbook=(
-            "Indent a {slab}, with a sphere of radius {radius} that moves from contact to a depth"
+            "Indent {slab} with a sphere of radius {radius} that moves from contact to a depth"
             " of {depth}; the other atoms are in NVT at {temperature}, {run}{extras}.",
-            "Push a stiff spherical indenter (radius {radius}) {depth} deep into a {slab}, mobile"
+            "Push a stiff spherical indenter (radius {radius}) {depth} deep into {slab}, mobile"
             " atoms thermostatted at {temperature} by fix nvt, {run}{extras}.",
         ),
         goal=(
-            "I want to indent a {slab}, by {depth} with a sphere of radius {radius}, NVT at"
+            "I want to indent {slab} by {depth} with a sphere of radius {radius}, NVT at"
             " {temperature}, {run}{extras}.",
             "How does this respond to a {radius} spherical tip pressed in by {depth}: {slab}?"
             " Mobile atoms in NVT at {temperature}, {run}{extras}.",
         ),
         steps=(
-            "Build a {slab}. NVT of the mobile atoms at {temperature}. Fix indent: sphere of radius"
+            "Build {slab}. NVT of the mobile atoms at {temperature}. Fix indent: sphere of radius"
             " {radius}, lowered from contact by {depth}. Run {run}{extras}.",
             "1. {slab} 2. nvt {temperature} (mobile) 3. indent sphere {radius}, depth {depth}"
             " 4. {run}{extras}",

@@ -42,19 +42,19 @@ FAMILY = Family(
             "MSD of {fluid}, T {temperature}, {every}, {file}, nvt {run}{extras}",
         ),
         textbook=(
-            "Follow the mean square displacement of a {fluid}, in NVT at T = {temperature} and"
+            "Follow the mean square displacement of {fluid}, in NVT at T = {temperature} and"
             " write it {every} to {file}, {run}{extras}.",
-            "To obtain the diffusion coefficient of a {fluid}, T = {temperature}, record its MSD"
+            "To obtain the diffusion coefficient of {fluid}, T = {temperature}, record its MSD"
             " {every} in {file}; NVT, {run}{extras}.",
         ),
         goal=(
-            "How fast do atoms diffuse in a {fluid}, at T = {temperature}? MSD {every} to {file},"
+            "How fast do atoms diffuse in {fluid} at T = {temperature}? MSD {every} to {file},"
             " NVT, {run}{extras}.",
-            "I need the MSD of a {fluid}, NVT at T = {temperature}, {every} in {file},"
+            "I need the MSD of {fluid}, NVT at T = {temperature}, {every} in {file},"
             " {run}{extras}.",
         ),
         steps=(
-            "Make the {fluid}. NVT at {temperature}. Write compute msd {every} to {file}. Run"
+            "Make {fluid}. NVT at {temperature}. Write compute msd {every} to {file}. Run"
             " {run}{extras}.",
             "1. {fluid} 2. nvt {temperature} 3. msd {every}, {file} 4. {run}{extras}",
         ),

@@ -51,7 +51,10 @@ def draw(rng: Random, pool: Pool) -> Simulation:
     slots = {
         "metal": Slot(
             english=(f"{symbol} ({cells}, a = {a:g} A)", f"{english} ({cells}, a = {a:g} A)"),
-            chinese=(f"{symbol}（{edge}x{edge}x{edge} 个 fcc 晶胞，a = {a:g} A）",),
+            chinese=(
+                f"{symbol}（{edge}x{edge}x{edge} 个 fcc 晶胞，a = {a:g} A）",
+                f"{chinese}（{edge}x{edge}x{edge} 个 fcc 晶胞，a = {a:g} A）",
+            ),
         ),
         "morse": Slot(english=(morse,), chinese=(morse.replace(", ", "，"),)),
         "start": temperature_slot(2 * kelvin),

@@ -87,14 +87,15 @@ class Slab:
         )
 
     def slot(self) -> Slot:
-        """Cu slab of 4x4x3 cells below 6 cells of vacuum, lowest layer of cells fixed."""
+        """Say a slab of 4x4x3 Cu cells below 6 cells of vacuum."""
         size, m = "x".join(map(str, self.cells)), self.material
+        article = "an" if m.english[0] in "aeiou" else "a"
         return Slot(
             english=(
-                f"{m.name} slab of {size} cells below {VACUUM} cells of vacuum (lowest cell layer"
+                f"a slab of {size} {m.name} cells below {VACUUM} cells of vacuum (lowest cell layer"
                 " fixed)",
-                f"{m.english} slab ({size} cells, {VACUUM} cells of vacuum above, bottom cell layer"
-                " fixed)",
+                f"{article} {m.english} slab ({size} cells, {VACUUM} cells of vacuum above, bottom"
+                " cell layer fixed)",
             ),
             chinese=(
                 f"{m.name} 平板（{size} 晶胞，上方真空 {VACUUM} 个晶胞，最下一层晶胞固定）",

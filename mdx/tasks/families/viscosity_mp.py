@@ -48,20 +48,20 @@ FAMILY = Family(
             " {file}, {run}{extras}",
         ),
         textbook=(
-            "Determine the viscosity of a {fluid}, in NVT at T = {temperature}: swap x momentum"
+            "Determine the viscosity of {fluid}, in NVT at T = {temperature}: swap x momentum"
             " {every} between {slabs} slabs along z (fix viscosity) and average the vx profile to"
             " {file}, {run}{extras}.",
-            "Impose a momentum flux on a {fluid}, T = {temperature} (NVT), by exchanging vx {every}"
+            "Impose a momentum flux on {fluid}, T = {temperature} (NVT), by exchanging vx {every}"
             " in {slabs} z layers; write the velocity profile to {file}; {run}{extras}.",
         ),
         goal=(
-            "I want the viscosity of a {fluid}, at T = {temperature}: Mueller-Plathe, x momentum"
+            "I want the viscosity of {fluid} at T = {temperature}: Mueller-Plathe, x momentum"
             " along z, {slabs} slabs, swaps {every}, profile in {file}, NVT, {run}{extras}.",
             "How viscous is this: {fluid}, NVT, T = {temperature}? Swap vx {every} over {slabs} z"
             " layers, profile to {file}, {run}{extras}.",
         ),
         steps=(
-            "Make the {fluid}. NVT at {temperature}. Swap x momentum {every} among {slabs} z slabs."
+            "Make {fluid}. NVT at {temperature}. Swap x momentum {every} among {slabs} z slabs."
             " Average vx over slabs to {file}. Run {run}{extras}.",
             "1. {fluid} 2. nvt {temperature} 3. viscosity {every} x z {slabs} 4. profile {file}"
             " 5. {run}{extras}",

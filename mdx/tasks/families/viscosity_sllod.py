@@ -42,19 +42,19 @@ FAMILY = Family(
             "NEMD viscosity, {fluid}, T {temperature}, shear rate {rate} in xy, {run}{extras}",
         ),
         textbook=(
-            "Shear a {fluid}, in xy at the rate {rate} with the SLLOD equations of motion and a"
+            "Shear {fluid}, in xy at the rate {rate} with the SLLOD equations of motion and a"
             " thermostat at T = {temperature}, {run}{extras}.",
-            "Simulate Couette flow of a {fluid}, at T = {temperature} by fix nvt/sllod and a box"
+            "Simulate Couette flow of {fluid} at T = {temperature} by fix nvt/sllod and a box"
             " deformed in xy at {rate} (remap v), {run}{extras}.",
         ),
         goal=(
-            "I want the viscosity of a {fluid}, at T = {temperature} and shear rate {rate} (xy) by"
+            "I want the viscosity of {fluid} at T = {temperature} and shear rate {rate} (xy) by"
             " SLLOD, {run}{extras}.",
-            "Please shear a {fluid}, homogeneously: nvt/sllod at T = {temperature}, xy rate {rate},"
+            "Please shear {fluid}, homogeneously: nvt/sllod at T = {temperature}, xy rate {rate},"
             " {run}{extras}.",
         ),
         steps=(
-            "Make the {fluid}. Make the box triclinic. Use nvt/sllod at {temperature}. Deform xy at"
+            "Make {fluid}. Make the box triclinic. Use nvt/sllod at {temperature}. Deform xy at"
             " {rate} with remap v. Run {run}{extras}.",
             "1. {fluid} 2. triclinic 3. nvt/sllod {temperature} 4. deform xy erate {rate} remap v"
             " 5. {run}{extras}",
