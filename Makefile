@@ -2,9 +2,11 @@
 #   make quickstart   install, then data -> tokenizer -> CPT -> SFT -> GRPO -> evaluation -> agent
 #   make test         install what the tests need, then `make check`
 #   make check        lint, format, types, import contracts and tests
-#   make bench        speed of training, sampling and the farm
+#   make bench        speed of training and sampling beside google-tunix and TRL, and of the farm
 PYTHON ?= python3
 VENV ?= .venv
+PEERS ?= .venv-peers
+BENCH ?=
 SEED ?= 0
 RUN_DIR ?= runs/quickstart
 STARTED := $(shell date +%s)
@@ -14,7 +16,7 @@ INPUTS := setup.cfg pyproject.toml constraints.txt
 # Huge pages make training 12-28 % faster on a CPU (fewer page faults) and change no result.
 export GLIBC_TUNABLES = glibc.malloc.hugetlb=1
 
-.PHONY: quickstart test check lint types bench clean
+.PHONY: quickstart test check lint types bench peers clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/mdx-train quickstart --config configs/quickstart.yaml run_dir=$(RUN_DIR) seed=$(SEED) \
@@ -34,9 +36,22 @@ lint:
 types:
 	$(BIN)/mypy
 
-bench: $(VENV)/.installed-dev
-	$(BIN)/python -m benchmarks.training
+bench: $(VENV)/.installed-dev peers
+	$(BIN)/python -m benchmarks.compare --peers $(PEERS) $(BENCH)
 	$(BIN)/mdx-farm bench
+
+# Two environments, since the two ask for different releases of transformers. A peer that cannot be
+# installed is left out of the table.
+peers: $(PEERS)/tunix/.installed $(PEERS)/trl/.installed
+
+$(PEERS)/tunix/.installed: benchmarks/tunix-constraints.txt
+	$(PYTHON) -m venv $(PEERS)/tunix
+	-$(PEERS)/tunix/bin/python -m pip install --quiet --constraint $< google-tunix && touch $@
+
+$(PEERS)/trl/.installed: benchmarks/trl-constraints.txt
+	$(PYTHON) -m venv $(PEERS)/trl
+	-$(PEERS)/trl/bin/python -m pip install --quiet torch==2.13.0 && \
+		$(PEERS)/trl/bin/python -m pip install --quiet --constraint $< trl && touch $@
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -54,4 +69,4 @@ $(VENV)/.installed-dev: $(BIN)/python $(INPUTS)
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) $(PEERS) build dist *.egg-info
