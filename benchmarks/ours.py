@@ -106,7 +106,9 @@ def _sampled(
 def _grpo(work: Work, model_dir: Path) -> Callable[[], int]:
     compute = ComputeConfig()
     _, graphdef, params = load_hf(str(model_dir), compute)
-    config = UpdateConfig(seq_len=384, loss=PolicyLossConfig(kl_coef=0.0, replay_coef=0.0))
+    config = UpdateConfig(
+        seq_len=640, microbatch_rows=2, loss=PolicyLossConfig(kl_coef=0.0, replay_coef=0.0)
+    )
     shape = row_shape(
         num_segments=shapes.GROUPS * shapes.GROUP_SIZE,
         max_segment=shapes.PROMPT_TOKENS + work.max_new_tokens,
@@ -118,7 +120,7 @@ def _grpo(work: Work, model_dir: Path) -> Callable[[], int]:
         OPTIM,
         make_logprobs(graphdef, temperature=1.0, vocab_block=compute.vocab_block),
         shape=shape,
-        reference=None,
+        add_reference=lambda batch: batch,
         place=lambda batch: batch,
         pad_id=PAD,
     )
