@@ -62,7 +62,8 @@ class Contestant:
     def close(self) -> None:
         """End the process."""
         self.process.kill()
-        self.process.wait()
+        with self.process:  # closes its pipes and waits
+            pass
 
     def _answer(self) -> Repetition:
         assert self.process.stdout is not None

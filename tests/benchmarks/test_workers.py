@@ -45,15 +45,15 @@ class Lines:
 def test_contestants_take_turns_and_a_missing_one_is_one_line(tmp_path):
     console = Lines()
     result = measure(
-        WORKS["sft_full"],
+        WORKS["compile_4"],
         write_model(TINY, tmp_path),
         ["mdx", "tunix"],
-        rounds=3,
+        rounds=2,
         peers=tmp_path / "none",
         console=console,
     )
-    assert len(result["repetitions"]["mdx"]) == 4
-    assert all(r["tokens"] == 8 * SEQ_LEN for r in result["repetitions"]["mdx"])
+    assert len(result["repetitions"]["mdx"]) == 3
+    assert all(r["tokens"] == 2 * SEQ_LEN for r in result["repetitions"]["mdx"])
     assert "make peers" in result["errors"]["tunix"]
     assert sum("tunix" in line for line in console.printed) == 2  # gets ready, is left out
 
