@@ -19,14 +19,14 @@ import msgspec
 from mdx.lammps import postmortem
 from mdx.lammps.library import Lammps, LammpsError
 from mdx.lammps.recorder import Recorder
-from mdx.lammps.run import IMAGE_NAME, Evidence
+from mdx.lammps.run import IMAGE_NAME, Evidence, RunLimits
 from rollout_farm import libc
 from rollout_farm.messages import MAX_RECORD_BYTES, SCRIPT_NAME, ChildRecord, Order
 from rollout_farm.sandbox import Confinement, confine
 
 _OUT_OF_MEMORY_TEXTS = ("Failed to allocate", "Failed to reallocate", "bad_alloc")
 _LOG = 1
-_SHORTEST_SOFT_LIMIT_S = 2  # `timer timeout` counts whole seconds
+_SHORTEST_SOFT_LIMIT_S = 2
 _MAX_DESCRIPTORS = 256
 _NUM_REHEARSALS = 10  # Python 3.11 makes a function faster at its eighth call
 _REHEARSAL = """units lj
@@ -40,6 +40,7 @@ pair_coeff 1 1 1.0 1.0
 fix 1 all nve
 """
 _LENGTH = struct.Struct("q")
+_NOTHING = Evidence()
 
 
 class LogEnd:
@@ -94,14 +95,16 @@ def run_child(
     recorder: Recorder,
     log_end: LogEnd,
     confinement: Confinement,
+    steps: tuple[libc.Call, ...],
     order: Order,
+    ends_at_s: float | None,
     record: RecordMemory,
 ) -> NoReturn:
     """Run the script in the job folder, write its `ChildRecord` to `record`, and exit."""
     try:
-        confine(confinement, order.limits)
+        confine(confinement, steps)
         os.closerange(_LOG + 2, _MAX_DESCRIPTORS)  # the channel and the ruleset lie there
-        outcome = _run(lammps, recorder, log_end, order)
+        outcome = _run(lammps, recorder, log_end, order, ends_at_s)
     except MemoryError:
         outcome = ChildRecord(out_of_memory=True)
     except BaseException as error:  # the boundary: this process runs a stranger's script
@@ -146,7 +149,8 @@ def rehearse(arguments: tuple[str, ...], folder: str) -> None:
                 script.write(text)
             lammps, log_end = _Rehearsed(arguments), LogEnd()
             recorder = Recorder(lammps, on_error=log_end.note)
-            record.write(_run(lammps, recorder, log_end, Order(number=0)))
+            ends_at_s = end_runs_after(lammps, RunLimits().wall_time_s)
+            record.write(_run(lammps, recorder, log_end, Order(number=0), ends_at_s))
             lammps.close()
         os.unlink(SCRIPT_NAME)
     finally:
@@ -156,22 +160,33 @@ def rehearse(arguments: tuple[str, ...], folder: str) -> None:
         os.chdir(here)
 
 
-def _run(lammps: Lammps, recorder: Recorder, log_end: LogEnd, order: Order) -> ChildRecord:
-    started = time.monotonic()
-    soft_limit_s = int(order.limits.wall_time_s) - 1
-    if soft_limit_s >= _SHORTEST_SOFT_LIMIT_S:
-        _end_runs_after(lammps, soft_limit_s)
+def end_runs_after(lammps: Lammps, wall_time_s: float) -> float | None:
+    """Have LAMMPS end runs a second before a script's wall time is over, counted from now.
+
+    Thermo output and probes stay whole then. Returns when that is, None where it is too soon.
+    """
+    now, soft_limit_s = time.monotonic(), int(wall_time_s) - 1  # LAMMPS counts whole seconds
+    if soft_limit_s < _SHORTEST_SOFT_LIMIT_S:
+        lammps.command("timer timeout off")
+        return None
+    lammps.command(f"timer timeout {soft_limit_s} every 10")
+    return now + soft_limit_s
+
+
+def _run(
+    lammps: Lammps, recorder: Recorder, log_end: LogEnd, order: Order, ends_at_s: float | None
+) -> ChildRecord:
     error: str | None = None
     try:
         lammps.file(SCRIPT_NAME)
     except LammpsError as failure:
         error = recorder.error or str(failure)
     log_end.note()
-    timed_out = time.monotonic() - started >= soft_limit_s >= _SHORTEST_SOFT_LIMIT_S
-    evidence, note = Evidence(), None
+    timed_out = ends_at_s is not None and time.monotonic() >= ends_at_s
+    evidence, note = _NOTHING, None
     if order.want_evidence or order.image_pixels:
         evidence, note = _look(lammps, recorder, order, whole=not (error or timed_out))
-    log_end.cut()
+        log_end.cut()
     return ChildRecord(
         error=error,
         out_of_memory=error is not None and any(t in error for t in _OUT_OF_MEMORY_TEXTS),
@@ -207,10 +222,3 @@ def _draw(lammps: Lammps, pixels: int) -> None:
         raise LammpsError("there is no simulation box to draw")
     size = f"size {pixels} {pixels}"
     lammps.command(f"write_dump all image {IMAGE_NAME} type type {size} modify backcolor white")
-
-
-def _end_runs_after(lammps: Lammps, seconds: int) -> None:
-    """Have LAMMPS end runs by itself then: thermo output and probes stay whole."""
-    lammps.command(f"timer timeout {seconds} every 10")
-    os.ftruncate(_LOG, 0)  # what LAMMPS said about it
-    os.lseek(_LOG, 0, os.SEEK_SET)

@@ -68,12 +68,13 @@ def make_ruleset(readable: str, writable: str) -> int:
     return ruleset
 
 
-def restrict(ruleset: int) -> None:
-    """Deny this process every file that the rules do not allow, and TCP, for ever.
+def restricted(ruleset: int) -> libc.Call:
+    """Prepare to deny a process every file that the rules do not allow, and TCP, for ever.
 
-    Needs no_new_privs to be set. Raises OSError.
+    Needs no_new_privs to be set.
     """
-    libc.syscall(_RESTRICT_SELF, ctypes.c_int(ruleset), ctypes.c_uint32(0))
+    number = ctypes.c_long(_RESTRICT_SELF)
+    return libc.call("syscall", number, ctypes.c_int(ruleset), ctypes.c_uint32(0))
 
 
 def _allow(ruleset: int, path: str, rights: int) -> None:

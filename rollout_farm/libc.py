@@ -6,6 +6,8 @@ Only what the sandbox needs: mount, unshare, prctl, capset and raw `syscall`. Li
 import ctypes
 import functools
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
@@ -22,11 +24,6 @@ MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
 MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 32, 4096, 16384, 1 << 18
 MNT_DETACH = 2
 
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
-_MADV_HUGEPAGE = 14
-_HUGE_PAGE = 2 << 20
-_SMALL_PAGES = 160 << 10  # for the parent's own passing needs, which would break up a huge page
-
 _CAPABILITY_VERSION_3 = 0x20080522
 _LINE_BUFFERED = 1  # _IOLBF of glibc and musl
 
@@ -40,6 +37,25 @@ def library() -> ctypes.CDLL:
 @functools.cache
 def _holding_the_interpreter() -> ctypes.PyDLL:
     return ctypes.PyDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """A call of the C library with its arguments made beforehand: `make` touches little memory."""
+
+    function: Callable[..., int]
+    arguments: tuple[object, ...]
+    what: str
+
+    def make(self) -> None:
+        """Make the call; raises OSError."""
+        if self.function(*self.arguments) < 0:
+            _checked(-1, self.what)
+
+
+def call(name: str, *arguments: object) -> Call:
+    """Prepare a call whose arguments are ctypes objects, which are kept."""
+    return Call(function=getattr(_holding_the_interpreter(), name), arguments=arguments, what=name)
 
 
 def syscall(number: int, *arguments: object) -> int:
@@ -73,15 +89,24 @@ def unshare(flags: int) -> None:
 
 def prctl(option: int, argument: int) -> None:
     """Set one attribute of this process."""
+    attribute_set(option, argument).make()
+
+
+def attribute_set(option: int, argument: int) -> Call:
+    """Prepare to set one attribute of this process."""
     zero = ctypes.c_ulong(0)
-    returned = library().prctl(option, ctypes.c_ulong(argument), zero, zero, zero)
-    _checked(returned, f"prctl {option}")
+    return call("prctl", ctypes.c_int(option), ctypes.c_ulong(argument), zero, zero, zero)
+
+
+def capabilities_dropped() -> Call:
+    """Prepare to give up every capability in the effective, permitted and inheritable sets."""
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    return call("capset", header, (ctypes.c_uint32 * 6)())
 
 
 def drop_capabilities() -> None:
     """Give up every capability in the effective, permitted and inheritable sets."""
-    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
-    _checked(library().capset(header, (ctypes.c_uint32 * 6)()), "capset")
+    capabilities_dropped().make()
 
 
 def fork() -> int:
@@ -90,35 +115,6 @@ def fork() -> int:
     Only for a process with one thread and no use for those hooks.
     """
     return _checked(_holding_the_interpreter().fork(), "fork")
-
-
-def reserve_huge_pages(num_bytes: int) -> None:
-    """Have malloc serve what is allocated from here on out of fresh pages of 2 MiB.
-
-    Nothing is touched yet. Children that fill a few megabytes then take a handful of page faults
-    in place of a thousand, a microsecond and a half each. glibc only; elsewhere nothing happens.
-    """
-    c = library()
-    if not hasattr(c, "mallopt"):
-        return
-    for option, value in (
-        (_M_MMAP_THRESHOLD, num_bytes),
-        (_M_TRIM_THRESHOLD, 4 * num_bytes),
-        (_M_TOP_PAD, num_bytes),
-    ):
-        c.mallopt(option, ctypes.c_int(value))
-    c.malloc.restype, c.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
-    c.free.argtypes = [ctypes.c_void_p]
-    block = c.malloc(num_bytes - _HUGE_PAGE)
-    to_boundary = -block % _HUGE_PAGE
-    c.free(block)
-    if to_boundary > _SMALL_PAGES:
-        c.malloc(to_boundary - _SMALL_PAGES)  # for ever: it fills the gap
-    c.madvise(
-        ctypes.c_void_p(block + to_boundary),
-        ctypes.c_size_t(num_bytes - 2 * _HUGE_PAGE),
-        _MADV_HUGEPAGE,
-    )
 
 
 def line_buffer_stdout() -> None:

@@ -35,7 +35,7 @@ class ZygoteSettings:
     """How a zygote is started. `without` names layers to leave out, as if the host lacked them."""
 
     channel: int  # descriptor of the socket to the worker
-    scratch: str  # folder of this slot, used where namespaces are missing
+    scratch: str  # folder for this slot, made where namespaces are missing
     without: tuple[str, ...] = ()
 
 

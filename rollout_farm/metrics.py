@@ -38,7 +38,7 @@ class Metrics:
         self._refused = Counter(
             "mdx_farm_refused", "Requests not taken, by reason", ["reason"], registry=self.registry
         )
-        for reason in ("queue_full", "draining", "invalid"):
+        for reason in ("queue_full", "draining", "invalid", "token"):
             self._refused.labels(reason)
 
     def _histogram(self, name: str, text: str) -> Histogram:
@@ -52,7 +52,7 @@ class Metrics:
         self._queue_s.observe(result.timings.queue_s)
 
     def count_refusal(self, reason: str) -> None:
-        """Count a request that was not taken: queue_full, draining or invalid."""
+        """Count a request that was not taken: queue_full, draining, invalid or token."""
         self._refused.labels(reason).inc()
 
     def serve(self, listen: str, pool: "Pool", results: "ResultCache") -> None:

@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 
-from rollout_farm import libc
+from rollout_farm import libc, pages
 
 POTENTIALS = "/potentials"
 JOBS = "/jobs"
@@ -45,9 +45,10 @@ def why_not(potentials: str) -> str | None:
     return reason or (None if status == 0 else f"the probe ended with status {status}")
 
 
-def enter(potentials: str) -> None:
+def enter(potentials: str) -> int | None:
     """Return as process 1 of the new namespaces, in the new root; the caller stays as its guard.
 
+    What is returned is of `pages.open_mappings`: there will be no /proc.
     The calling process waits for the new one and exits with it; killing either ends both. Call
     `seal` after MPI_Init, which needs the private /dev/shm. Raises OSError where the host denies
     a step (in either process).
@@ -64,7 +65,9 @@ def enter(potentials: str) -> None:
         _guard(inner)
     libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
     socket.sethostname("farm")
+    mappings = pages.open_mappings()
     _change_root(potentials)
+    return mappings
 
 
 def seal() -> None:

@@ -26,7 +26,7 @@ from mdx.lammps.run import (
 from mdx.lammps.script import Script
 from rollout_farm.messages import ChildRecord, Hello
 from rollout_farm.sandbox import required_missing
-from rollout_farm.screening import refuse
+from rollout_farm.screening import may_be_refused, refuse
 from rollout_farm.slot import Finished, SlotLostError
 
 _DENIED = (
@@ -77,7 +77,7 @@ def refused(request: RunRequest, hello: Hello) -> RunResult | None:
 
     A long script is left to the sandbox: parsing takes a second a megabyte, and others wait.
     """
-    if len(request.script) > _MAX_SCREENED_CHARS:
+    if len(request.script) > _MAX_SCREENED_CHARS or not may_be_refused(request.script):
         return None
     found = refuse(Script.parse(request.script))
     if found is None:

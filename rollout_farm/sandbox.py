@@ -7,10 +7,12 @@ limits, seccomp, and one of namespaces or landlock. `self_test` finds out what h
 operations in forked children; nothing is believed because a call returned 0.
 
 What all children share is done once, in the zygote (`prepare`); a child pays for the rest with
-every page it touches, so `confine` is short.
+every page it touches, so its `steps` are prepared before the fork.
 """
 
+import ctypes
 import fcntl
+import functools
 import math
 import os
 import resource
@@ -91,35 +93,56 @@ def without(confinement: Confinement, layers: Mapping[str, str]) -> Confinement:
     )
 
 
-def confine(confinement: Confinement, limits: RunLimits) -> None:
-    """Give up, in this process and for ever, whatever a script does not need.
+@functools.lru_cache(maxsize=16)
+def steps(confinement: Confinement, limits: RunLimits) -> tuple[libc.Call, ...]:
+    """Prepare what a process makes of itself, in this order, to give up what no script needs."""
+    made = [*_dropped(confinement.owner)]
+    # after the uid: changing it clears this
+    made.append(libc.attribute_set(libc.PR_SET_PDEATHSIG, signal.SIGKILL))
+    made.append(libc.call("chdir", ctypes.c_char_p(os.fsencode(confinement.job_dir))))
+    if confinement.limits:
+        made += _limited(confinement.own_bytes, limits)
+    if confinement.ruleset is not None:
+        made.append(landlock.restricted(confinement.ruleset))
+    return tuple(made)
+
+
+def confine(confinement: Confinement, prepared: tuple[libc.Call, ...]) -> None:
+    """Give up, in this process and for ever, whatever a script does not need (see `steps`).
 
     Raises OSError where the host denies a step; the caller must then not run the script.
     """
-    if confinement.owner is None:
-        libc.drop_capabilities()
-    else:  # a new uid loses them too
-        os.setgroups([])
-        os.setresgid(*[confinement.owner] * 3)
-        os.setresuid(*[confinement.owner] * 3)
-    libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)  # after the uid: changing it clears this
-    os.chdir(confinement.job_dir)
-    if confinement.limits:
-        _limit(confinement.own_bytes, limits)
-    if confinement.ruleset is not None:
-        landlock.restrict(confinement.ruleset)
+    for step in prepared:
+        step.make()
     if confinement.filter is not None:
         confinement.filter.restrict()
 
 
-def _limit(own_bytes: int, limits: RunLimits) -> None:
+def _dropped(owner: int | None) -> list[libc.Call]:
+    if owner is None:
+        return [libc.capabilities_dropped()]
+    ids = [ctypes.c_uint(owner)] * 3  # a new uid loses the capabilities too
+    return [
+        libc.call("setgroups", ctypes.c_size_t(0), None),
+        libc.call("setresgid", *ids),
+        libc.call("setresuid", *ids),
+    ]
+
+
+def _limited(own_bytes: int, limits: RunLimits) -> list[libc.Call]:
     memory_bytes = own_bytes + limits.memory_bytes
     cpu_s = math.ceil(limits.cpu_time_s)  # the kernel counts whole seconds
-    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 1))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limits.output_bytes, limits.output_bytes))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
-    resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+    values = {
+        resource.RLIMIT_AS: (memory_bytes, memory_bytes),
+        resource.RLIMIT_CPU: (cpu_s, cpu_s + 1),
+        resource.RLIMIT_FSIZE: (limits.output_bytes, limits.output_bytes),
+        resource.RLIMIT_NOFILE: (64, 64),
+        resource.RLIMIT_NPROC: (0, 0),
+    }
+    return [
+        libc.call("setrlimit", ctypes.c_int(kind), (ctypes.c_ulong * 2)(*pair))
+        for kind, pair in values.items()
+    ]
 
 
 def self_test(confinement: Confinement) -> dict[str, str]:
@@ -157,7 +180,7 @@ def _ends(
     if child == 0:
         code = 255
         try:
-            confine(confinement, RunLimits(output_bytes=_PROBE_BYTES))
+            confine(confinement, steps(confinement, RunLimits(output_bytes=_PROBE_BYTES)))
             code = 254
             operation()
             code = 0

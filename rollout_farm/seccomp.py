@@ -164,19 +164,22 @@ class Filter:
     """The filter, assembled once and put on each child. Raises OSError on other architectures."""
 
     def __init__(self) -> None:
-        self._number = _SECCOMP[platform_index()]
         program = filter_program(_OWN_PID)
         self._instructions = ctypes.create_string_buffer(program, len(program))
         self._own_pid = program.index(struct.pack("I", _OWN_PID))
         address = ctypes.addressof(self._instructions)
-        self._header = ctypes.create_string_buffer(
-            struct.pack("HxxxxxxP", len(program) // 8, address)
+        self._restrict = libc.call(
+            "syscall",
+            ctypes.c_long(_SECCOMP[platform_index()]),
+            ctypes.c_uint(_SET_MODE_FILTER),
+            ctypes.c_uint(0),
+            ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(program) // 8, address)),
         )
 
     def restrict(self) -> None:
         """Put the filter on this process, for ever. Needs no_new_privs. Raises OSError."""
         struct.pack_into("I", self._instructions, self._own_pid, os.getpid())
-        libc.syscall(self._number, ctypes.c_uint(_SET_MODE_FILTER), ctypes.c_uint(0), self._header)
+        self._restrict.make()
 
 
 def platform_index() -> int:

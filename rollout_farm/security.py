@@ -72,9 +72,14 @@ def check_exposure(config: WorkerConfig) -> None:
         )
 
 
-def load_guard(config: SecurityConfig) -> Guard:
-    """Read a worker's token and certificates. Raises UsageError for what cannot serve."""
-    interceptors = (_TokenInterceptor(read_token(config.token_file)),) if config.token_file else ()
+def load_guard(config: SecurityConfig, count_refusal: Callable[[str], None]) -> Guard:
+    """Read a worker's token and certificates. Raises UsageError for what cannot serve.
+
+    `count_refusal` is called with `token` for each call that does not show the token.
+    """
+    interceptors: tuple[grpc.aio.ServerInterceptor, ...] = ()
+    if config.token_file:
+        interceptors = (_TokenInterceptor(read_token(config.token_file), count_refusal),)
     _check_pair("tls_cert", config.tls_cert, "tls_key", config.tls_key)
     if not config.tls_cert:
         if config.tls_client_ca:
@@ -129,8 +134,9 @@ def read_token(path: str) -> str:
 class _TokenInterceptor(grpc.aio.ServerInterceptor):
     """Refuses calls that do not show the token."""
 
-    def __init__(self, token: str):
+    def __init__(self, token: str, count_refusal: Callable[[str], None]):
         self._wanted = f"Bearer {token}".encode()
+        self._count_refusal = count_refusal
 
     async def intercept_service(
         self,
@@ -147,6 +153,7 @@ class _TokenInterceptor(grpc.aio.ServerInterceptor):
         ]
         if any(hmac.compare_digest(value, self._wanted) for value in shown):
             return await continuation(handler_call_details)
+        self._count_refusal("token")
         # of streams, since that refuses before it reads what the client sends
         return grpc.stream_stream_rpc_method_handler(_refuse_another if shown else _refuse_none)
 

@@ -131,7 +131,9 @@ class Slot:
     """A zygote process, ready for jobs. Raises FarmError where it cannot be made safe."""
 
     def __init__(self, *, without: Sequence[str] = (), allow_unsandboxed: bool = False):
-        self._folder = tempfile.mkdtemp(prefix="mdx-slot-")
+        # only a zygote without a root of its own makes it, and takes it away when we are gone
+        name = f"mdx-slot-{os.getpid()}-{os.urandom(8).hex()}"
+        self._folder = os.path.join(tempfile.gettempdir(), name)
         cgroups.why_not()  # before there is a zygote in this process's own group
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._number = self._num_kills = 0

@@ -164,12 +164,12 @@ async def serve(
     where the worker would be open to strangers.
     """
     check_exposure(config)
-    guard = load_guard(config.security)
+    metrics = Metrics()
+    guard = load_guard(config.security, metrics.count_refusal)
     stopping = _stop_event(until_eof_of)
     pool = Pool(config)
     await pool.start()
     try:
-        metrics = Metrics()
         service = Service(config, pool, metrics)
         if config.metrics_listen:
             metrics.serve(config.metrics_listen, pool, service.results)

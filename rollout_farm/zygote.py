@@ -26,8 +26,8 @@ from mdx.errors import MdxError
 from mdx.lammps.library import Lammps, initialise_mpi, load_library, potentials_dir
 from mdx.lammps.recorder import Recorder
 from mdx.lammps.run import RunLimits
-from rollout_farm import files, libc, namespaces, sandbox
-from rollout_farm.child import LogEnd, RecordMemory, rehearse, run_child
+from rollout_farm import files, libc, namespaces, pages, sandbox
+from rollout_farm.child import LogEnd, RecordMemory, end_runs_after, rehearse, run_child
 from rollout_farm.messages import (
     Hello,
     Leftovers,
@@ -82,9 +82,12 @@ def main() -> None:
     gc.collect()
     gc.freeze()
     gc.disable()
-    libc.reserve_huge_pages(_FRESH_HEAP)
+    pages.reserve_heap(_FRESH_HEAP)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         serve(zygote)
+    if not zygote.own_root:
+        files.clear(settings.scratch)
+        os.rmdir(settings.scratch)
 
 
 def start(channel: socket.socket, settings: ZygoteSettings) -> tuple[Zygote, Hello]:
@@ -98,11 +101,15 @@ def start(channel: socket.socket, settings: ZygoteSettings) -> tuple[Zygote, Hel
         missing["namespaces"] = reason
     own_root = "namespaces" not in missing
     if own_root:
-        namespaces.enter(potentials)
+        listing = namespaces.enter(potentials)
         potentials, jobs, job = namespaces.POTENTIALS, namespaces.JOBS, namespaces.JOB
+    else:
+        os.mkdir(jobs, mode=0o700)
+        listing = pages.open_mappings()
     os.environ["LAMMPS_POTENTIALS"] = potentials
     lammps = _open_lammps()
     rehearse(ARGUMENTS, jobs)
+    pages.hold_libraries(pages.read_mappings(listing))
     if own_root:
         namespaces.seal()
     os.closerange(3, settings.channel)  # MPI's, mapped by now
@@ -165,6 +172,8 @@ def serve(zygote: Zygote) -> None:
 def _run(zygote: Zygote, order: Order, log: int) -> Report:
     """Fork a child for the order and wait for its end."""
     started = time.monotonic()
+    steps = sandbox.steps(zygote.confinement, order.limits)
+    ends_at_s = end_runs_after(zygote.lammps, order.limits.wall_time_s)
     child = libc.fork()
     if child == 0:
         os.dup2(log, 1)
@@ -174,7 +183,9 @@ def _run(zygote: Zygote, order: Order, log: int) -> Report:
             zygote.recorder,
             zygote.log_end,
             zygote.confinement,
+            steps,
             order,
+            ends_at_s,
             zygote.record,
         )
     deadline = started + order.limits.wall_time_s

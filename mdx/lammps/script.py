@@ -5,7 +5,6 @@ quotes may span lines, `#` starts a comment outside quotes, words are split at b
 single, double and triple quotes. Variables are not substituted: that needs LAMMPS.
 """
 
-import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -55,6 +54,8 @@ class Script:
     @property
     def sha256(self) -> str:
         """The script's identity."""
+        import hashlib  # brings libcrypto, which every farm process would carry
+
         return hashlib.sha256(self.text.encode()).hexdigest()
 
 

@@ -145,7 +145,7 @@ def test_a_slot_has_a_core_and_memory_for_its_script() -> None:
         for volume in pod()["spec"]["volumes"]
         if "emptyDir" in volume
     )
-    assert memory >= cores * (1024 + 60) + 60 + 128 + in_memory  # 128: the cache of results
+    assert memory >= cores * (1024 + 110) + 60 + 128 + in_memory  # 128: the cache of results
 
 
 def test_the_pod_keeps_to_the_restricted_profile_and_more() -> None:

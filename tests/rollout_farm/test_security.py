@@ -6,6 +6,7 @@ import ipaddress
 import os
 import re
 import time
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,6 +102,18 @@ def test_every_method_wants_the_token(token_worker, method):
             with pytest.raises(grpc.RpcError) as caught:
                 channel.unary_unary(method)(b"", metadata=(("authorization", header),), timeout=5)
             assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_wrong_tokens_are_counted(serve, folder, free_port):
+    listen = f"127.0.0.1:{free_port}"
+    token = _token(folder / "right", "sesame")
+    with serve("--token-file", token, f"metrics_listen={listen}") as worker:
+        with grpc.insecure_channel(worker.address) as channel:
+            for _ in range(2):
+                with pytest.raises(grpc.RpcError):
+                    channel.unary_unary(wire.STATUS_METHOD)(b"", timeout=5)
+        text = urllib.request.urlopen(f"http://{listen}/metrics").read().decode()
+    assert 'mdx_farm_refused_total{reason="token"} 2.0' in text
 
 
 def test_health_is_told_without_a_token(token_worker):
@@ -234,7 +247,7 @@ def test_files_that_cannot_serve_are_named(tmp_path, authority):
         ({"tls_cert": cert, "tls_key": "/nowhere"}, "/nowhere cannot be read: No such file"),
     ):
         for load in (
-            lambda given: load_guard(SecurityConfig(**given)),
+            lambda given: load_guard(SecurityConfig(**given), [].append),
             lambda given: load_access(ClientSecurity(**given)),
         ):
             with pytest.raises(UsageError, match=reason):
@@ -242,7 +255,7 @@ def test_files_that_cannot_serve_are_named(tmp_path, authority):
     with pytest.raises(UsageError, match="authority's certificates"):
         load_access(ClientSecurity(tls_ca=nonsense))
     with pytest.raises(UsageError, match="tls_client_ca needs tls_cert"):
-        load_guard(SecurityConfig(tls_client_ca=authority.path))
+        load_guard(SecurityConfig(tls_client_ca=authority.path), [].append)
 
 
 def test_commands_take_their_token_from_options_and_environment(token_worker, folder, tmp_path):
