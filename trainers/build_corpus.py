@@ -1,26 +1,36 @@
-"""Build MD-Knowledge from folders of texts: what `mdx-data corpus` does.
+"""Build MD-Knowledge and MD-InstructQA from folders of texts: what `mdx-data corpus` does.
 
     mdx-data corpus --config configs/corpus.yaml out_dir=data/corpus
 
-`mdx.corpus` reads, cleans and chooses the documents; here they become the TFDS data set, with
-`manifest.json` that holds their hashes.
+`mdx.corpus` reads, cleans and chooses the documents, `mdx.manual` makes questions of the sources
+that are marked as LAMMPS's manual; here both become TFDS data sets. `corpus.json` holds their
+hashes, `questions.json` how many questions of each kind there are, which were dropped and why, and
+what blind guessing scores.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from mdx.corpus.benchmarks import Benchmarks
 from mdx.corpus.build import build_documents, read_documents
-from mdx.corpus.config import CorpusConfig
+from mdx.corpus.config import CorpusConfig, SourceConfig
 from mdx.corpus.report import Report
+from mdx.corpus.splits import split_of
 from mdx.data.datasets import SPLITS, Record, write_dataset
+from mdx.manual.checks import blind_baselines, keep_sound
+from mdx.manual.facts import facts_of
+from mdx.manual.pages import read_pages
+from mdx.manual.questions import ManualQuestion, draw_questions
 from trainers.data_records import digest_of
 from trainers.hooks import ProgressDisplay
 from trainers.run_dir import write_atomically
 
 CORPUS_MANIFEST = "corpus.json"
+QUESTIONS_REPORT = "questions.json"
 
 
 def run(config: CorpusConfig) -> dict[str, Any]:
@@ -29,6 +39,8 @@ def run(config: CorpusConfig) -> dict[str, Any]:
     data_sets: dict[str, Mapping[str, Sequence[Record]]] = {
         "md_knowledge": knowledge_records(config.out_dir),
     }
+    if any(source.manual for source in config.sources):
+        data_sets["md_instruct_qa"] = question_records(config)
     for name, splits in data_sets.items():
         write_dataset(name, config.out_dir, {s: r for s, r in splits.items() if r})
     manifest = {
@@ -55,6 +67,46 @@ def knowledge_records(corpus_dir: str) -> dict[str, list[Record]]:
         split: [asdict(document) for document in read_documents(corpus_dir, split)]
         for split in SPLITS
     }
+
+
+def question_records(config: CorpusConfig) -> dict[str, list[Record]]:
+    """Return the records of MD-InstructQA by split; write questions.json beside them."""
+    benchmarks = Benchmarks(config.benchmarks)
+    dropped: Counter[str] = Counter()
+    records: dict[str, list[Record]] = {split: [] for split in SPLITS}
+    kept: list[ManualQuestion] = []
+    for source in (source for source in config.sources if source.manual):
+        for item in _questions(source, config, dropped):
+            if benchmarks.repeated_in(f"{item.question} {item.answer_text}"):
+                dropped["repeats a benchmark"] += 1
+                continue
+            kept.append(item)
+            records[split_of(item.group, config)].append(_question_record(item, source))
+    report = {
+        "num_questions": len(kept),
+        "by_type": Counter(item.type for item in kept),
+        "by_kind": Counter(item.kind for item in kept),
+        "by_language": Counter(item.language for item in kept),
+        "dropped": dropped,
+        "blind_baselines": blind_baselines(kept),
+    }
+    text = json.dumps(report, indent=2) + "\n"
+    write_atomically(Path(config.out_dir) / QUESTIONS_REPORT, text)
+    return records
+
+
+def _questions(
+    source: SourceConfig, config: CorpusConfig, dropped: Counter[str]
+) -> Iterator[ManualQuestion]:
+    pages = list(read_pages(str(Path(config.root) / source.path)))
+    drawn = draw_questions(facts_of(pages), config.questions, config.seed)
+    return keep_sound(drawn, {page.name: page for page in pages}, dropped)
+
+
+def _question_record(item: ManualQuestion, source: SourceConfig) -> Record:
+    record = {name: value for name, value in asdict(item).items() if name != "group"}
+    origin = {"source": f"{source.name}: {item.page}.rst", "licence": source.licence}
+    return {**record, "options": list(item.options), **origin}
 
 
 def _documents(config: CorpusConfig) -> Report:

@@ -87,7 +87,7 @@ class BenchmarkConfig:
 class QuestionConfig:
     """Which questions to make from the manual."""
 
-    max_per_topic: int = 0  # questions of one topic, drawn evenly over the pages; 0: all
+    max_facts_per_kind: int = 0  # a larger kind (errors, packages, ...) is sampled; 0: all
     chinese: bool = True
     num_options: int = 4
 

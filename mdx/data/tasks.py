@@ -1,5 +1,6 @@
 """Tasks, examples and conversations out of the data sets. Imports no JAX."""
 
+import string
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -43,9 +44,22 @@ def conversation_of_record(record: Mapping[str, Any]) -> list[Message]:
     if "task" in record:
         return conversation_of_example(_example(record))
     return [
-        {"role": "user", "content": record["question"]},
-        {"role": "assistant", "content": record["answer"]},
+        {"role": "user", "content": _asked(record)},
+        {"role": "assistant", "content": _answered(record)},
     ]
+
+
+def _asked(record: Mapping[str, Any]) -> str:
+    """Return the question; the options of a choice are lines that begin with their letters."""
+    lines = [f"{string.ascii_uppercase[i]}. {o}" for i, o in enumerate(record["options"])]
+    return "\n".join([record["question"], *lines])
+
+
+def _answered(record: Mapping[str, Any]) -> str:
+    """Return the answer; of a choice the letters, then what they stand for."""
+    if not record["options"]:
+        return str(record["answer"])
+    return f"{record['answer']}: {record['answer_text']}"
 
 
 def training_texts(data_dir: str) -> Iterator[str]:
