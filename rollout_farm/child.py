@@ -41,6 +41,8 @@ fix 1 all nve
 """
 _LENGTH = struct.Struct("q")
 _NOTHING = Evidence()
+_PLAIN = ChildRecord()  # of a script that reached its end, where nobody wants evidence
+_PLAIN_JSON = msgspec.json.encode(_PLAIN)
 
 
 class LogEnd:
@@ -77,7 +79,7 @@ class RecordMemory:
 
     def write(self, record: ChildRecord) -> None:
         """Write a record; one that is too long says only that."""
-        content = msgspec.json.encode(record)
+        content = _PLAIN_JSON if record is _PLAIN else msgspec.json.encode(record)
         if len(content) > MAX_RECORD_BYTES:
             note = f"its record had {len(content)} bytes"
             content = msgspec.json.encode(replace(record, evidence=Evidence(), note=note))
@@ -187,6 +189,8 @@ def _run(
     if order.want_evidence or order.image_pixels:
         evidence, note = _look(lammps, recorder, order, whole=not (error or timed_out))
         log_end.cut()
+    elif error is None and not timed_out:
+        return _PLAIN
     return ChildRecord(
         error=error,
         out_of_memory=error is not None and any(t in error for t in _OUT_OF_MEMORY_TEXTS),

@@ -39,7 +39,7 @@ def _holding_the_interpreter() -> ctypes.PyDLL:
     return ctypes.PyDLL(None, use_errno=True)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Call:
     """A call of the C library with its arguments made beforehand: `make` touches little memory."""
 

@@ -22,6 +22,7 @@ PROBED = {"run": "mdx_run", "minimize": "mdx_minimize"}
 NAME_PREFIX = "mdxp"  # of everything that a probe defines in LAMMPS; 12 hexadecimal digits follow
 MAX_TEXT_BYTES = 1 << 20  # of a file that is instrumented
 _OURS = re.compile(rf"{NAME_PREFIX}[0-9a-f]{{12}}|plugin: mdx_|command style mdx_")
+_MARK = "mdx"  # in every word of a probe
 _TIME_LEFT = "  Walltime left :"  # what a run begins with under `timer timeout`
 
 
@@ -60,7 +61,12 @@ def strip_probes(log: str) -> str:
     """Return a log or an error message as it would be without probes and time limit."""
     lines, echoed = [], None  # the name of a probed command: what it runs is echoed once more
     for line in log.split("\n"):
-        if line.startswith(_TIME_LEFT) or _OURS.search(line):
+        if line.startswith(_TIME_LEFT):
+            continue
+        if echoed is None and _MARK not in line:
+            lines.append(line)
+            continue
+        if _OURS.search(line):
             continue
         written = _as_written(line)
         name = written.split(None, 1)[0] if written.strip() else ""
