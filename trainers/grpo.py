@@ -30,7 +30,7 @@ from mdx.errors import ConfigError, FarmError
 from mdx.model.config import ModelConfig
 from mdx.model.decoder import structure
 from mdx.model.lora import attach
-from mdx.model.sharding import make_mesh, shard_batch
+from mdx.model.sharding import batch_parts, make_mesh, shard_batch
 from mdx.tasks.task import Task
 from mdx.tokenizer import Tokenizer
 from rollout_farm.client import Farm
@@ -40,7 +40,7 @@ from trainers.grpo_config import GrpoConfig
 from trainers.hooks import MetricsWriter, ProgressDisplay, StopSignals
 from trainers.memory import Memory
 from trainers.optim import make_optimizer
-from trainers.packing import Segment, row_shape
+from trainers.packing import RowShape, Segment, row_shape
 from trainers.policy import Policy, Weights, describe_policy, start_weights
 from trainers.policy_update import PolicyUpdater, make_logprobs, make_reference, make_updater
 from trainers.prompts import first_prompt
@@ -113,6 +113,18 @@ def _prepare(config: GrpoConfig, farm: Farm) -> tuple[_Stage, TrainState]:
     return stage, create_state(weights.trained, make_optimizer(config.optim), key)
 
 
+def update_shape(config: GrpoConfig, mesh: Mesh) -> RowShape:
+    """Return the shape of the rows of every update."""
+    rollout = config.rollout
+    return row_shape(
+        num_segments=rollout.max_trajectories + config.recycle.replay_per_step,
+        max_segment=rollout.max_prompt_tokens + rollout.max_new_tokens,
+        seq_len=config.update.seq_len,
+        microbatch_rows=config.update.microbatch_rows,
+        num_parts=batch_parts(mesh),
+    )
+
+
 def _make_updater(
     config: GrpoConfig, policy: Policy, weights: Weights, mesh: Mesh, pad_id: int
 ) -> PolicyUpdater:
@@ -120,13 +132,7 @@ def _make_updater(
     logprobs = partial(
         make_logprobs, temperature=rollout.temperature, vocab_block=config.compute.vocab_block
     )
-    shape = row_shape(
-        num_segments=rollout.max_trajectories + config.recycle.replay_per_step,
-        max_segment=rollout.max_prompt_tokens + rollout.max_new_tokens,
-        seq_len=update.seq_len,
-        microbatch_rows=update.microbatch_rows,
-        num_parts=mesh.shape["data"] * mesh.shape["fsdp"],
-    )
+    shape = update_shape(config, mesh)
     return make_updater(
         update,
         config.optim,

@@ -30,7 +30,7 @@ class DataConfig:
     data_dir: str = "data/tiny"
     tokenizer_dir: str = ""  # empty: that of init_from
     batch_size: int = 16  # rows of a step, over all devices and microbatches
-    microbatch_size: int = 0  # rows computed at once; 0 computes the whole batch
+    microbatch_size: int = 0  # rows computed at once, or more so that each device has one; 0: all
     seq_len: int = 256  # tokens of a row
 
     def __post_init__(self) -> None:
@@ -45,10 +45,18 @@ class DataConfig:
                 f"(or be 0), not {self.microbatch_size}"
             )
 
-    @property
-    def num_microbatches(self) -> int:
-        """Into how many cuts a batch goes."""
-        return self.batch_size // (self.microbatch_size or self.batch_size)
+    def num_microbatches(self, num_parts: int = 1) -> int:
+        """Return into how many cuts a batch goes whose rows are split over `num_parts` devices.
+
+        A microbatch has `microbatch_size` rows, or more so that the devices share them evenly.
+        """
+        rows = -(-(self.microbatch_size or self.batch_size) // num_parts) * num_parts
+        if self.batch_size % rows and self.batch_size > rows:
+            raise ConfigError(
+                f"data.batch_size must be a multiple of the {rows} rows that a microbatch has on "
+                f"{num_parts} devices, not {self.batch_size}"
+            )
+        return max(self.batch_size // rows, 1)
 
 
 class Batches(Protocol):

@@ -158,6 +158,19 @@ def make_logprobs(
     return logprobs
 
 
+def policy_parts(
+    config: UpdateConfig, optim: OptimConfig, logprobs_fn: LogprobsAndEntropyFn, shape: RowShape
+) -> dict[str, Any]:
+    """Return what an update is made of, as arguments of `trainers.step.make_train_step`."""
+    return {
+        "loss_fn": make_policy_loss(logprobs_fn, config.loss),
+        "optimizer": make_optimizer(optim),
+        "schedule": make_schedule(config.in_updates(optim)),
+        "num_microbatches": shape.num_microbatches,
+        "count_fn": count_grpo_tokens,
+    }
+
+
 def make_updater(
     config: UpdateConfig,
     optim: OptimConfig,
@@ -170,14 +183,7 @@ def make_updater(
     base: PyTree | None = None,
 ) -> PolicyUpdater:
     """Return the updater of a run; `base` are the frozen weights, if it is one of LoRA."""
-    train_step = make_train_step(
-        make_policy_loss(logprobs_fn, config.loss),
-        make_optimizer(optim),
-        make_schedule(config.in_updates(optim)),
-        base=base,
-        num_microbatches=shape.num_microbatches,
-        count_fn=count_grpo_tokens,
-    )
+    train_step = make_train_step(**policy_parts(config, optim, logprobs_fn, shape), base=base)
     return PolicyUpdater(
         config=config,
         shape=shape,

@@ -1,11 +1,13 @@
 """What CPT and SFT share once their batches are there: mesh, state, step, loop, export."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import jax
+from jax.sharding import Mesh
 
 from mdx.model.config import ComputeConfig, LoraConfig
-from mdx.model.sharding import MeshConfig, make_mesh, shard_batch
+from mdx.model.decoder import GraphDef
+from mdx.model.sharding import MeshConfig, batch_parts, make_mesh, shard_batch
 from trainers.checkpoint import CheckpointConfig
 from trainers.export import finish
 from trainers.loop import Batches, DataConfig, fit
@@ -39,6 +41,18 @@ class StageConfig(Protocol):
     def checkpoint(self) -> CheckpointConfig: ...  # noqa: D102
 
 
+def next_token_parts(config: StageConfig, graphdef: GraphDef, mesh: Mesh) -> dict[str, Any]:
+    """Return what the stage's step is made of, as arguments of `trainers.step.make_train_step`."""
+    return {
+        "loss_fn": make_next_token_loss(
+            make_logprobs_fn(graphdef, vocab_block=config.compute.vocab_block)
+        ),
+        "optimizer": make_optimizer(config.optim),
+        "schedule": make_schedule(config.optim),
+        "num_microbatches": config.data.num_microbatches(batch_parts(mesh)),
+    }
+
+
 def train_next_token(config: StageConfig, policy: Policy, batches: Batches, *, stage: str) -> None:
     """Train `policy` on the targets of `batches` to `optim.num_steps` and export it.
 
@@ -51,13 +65,7 @@ def train_next_token(config: StageConfig, policy: Policy, batches: Batches, *, s
     )
     optimizer = make_optimizer(config.optim)
     train_step = make_train_step(
-        make_next_token_loss(
-            make_logprobs_fn(policy.graphdef, vocab_block=config.compute.vocab_block)
-        ),
-        optimizer,
-        make_schedule(config.optim),
-        base=weights.base,
-        num_microbatches=config.data.num_microbatches,
+        **next_token_parts(config, policy.graphdef, mesh), base=weights.base
     )
     state = fit(
         create_state(weights.trained, optimizer, state_key),

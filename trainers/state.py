@@ -41,6 +41,32 @@ def create_state(
     )
 
 
+def planned_state(params: PyTree, optimizer: optax.GradientTransformation) -> TrainState:
+    """Return the shapes, dtypes and shardings of what `create_state` would return.
+
+    `params` are `jax.ShapeDtypeStruct` with shardings.
+    """
+    replicated = _replicated(jax.tree.leaves(params)[0].sharding)
+    opt_state = jax.eval_shape(optimizer.init, params)
+    state = TrainState(
+        step=jax.ShapeDtypeStruct((), jnp.int32),
+        params=params,
+        opt_state=opt_state,
+        key=jax.eval_shape(lambda: jax.random.key(0)),
+    )
+    placed = TrainState(
+        step=replicated,
+        params=jax.tree.map(lambda leaf: leaf.sharding, params),
+        opt_state=_like_params(opt_state, params, replicated),
+        key=replicated,
+    )
+    return jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        state,
+        placed,
+    )
+
+
 def abstract_state(state: TrainState) -> TrainState:
     """Return the shapes, dtypes and shardings of `state` without its values, for a restore."""
     return jax.tree.map(

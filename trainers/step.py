@@ -8,6 +8,7 @@ contract). Parameters, moments and batch arrive sharded and stay as they are; th
 the collectives from that.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ import optax
 
 from mdx.data.batch import Batch
 from mdx.model.lora import attach
+from mdx.model.tpu import compiler_options
 from trainers.losses import LossFn, Metrics, Totals, count_tokens
 from trainers.state import TrainState
 
@@ -58,14 +60,30 @@ def jit_update(update: Update, state: TrainState) -> Any:
     """Return `update` under `jit`, the state donated and kept where `state` lies or would lie.
 
     The leaves of `state` may be `jax.ShapeDtypeStruct` with shardings: nothing is computed here.
+    `update` is traced under the mesh that `state` lies on, which kernels ask for, and compiled
+    with the options of its devices.
     """
     placed = jax.tree.map(lambda leaf: leaf.sharding, state)
+    device = min(state.step.sharding.device_set, key=lambda device: device.id)
+
+    @functools.wraps(update)
+    def on_mesh(*arguments: Any) -> Any:
+        with jax.sharding.use_abstract_mesh(_mesh(state.step.sharding)):
+            return update(*arguments)
+
     return jax.jit(
-        update,
+        on_mesh,
         donate_argnums=0,
         in_shardings=(placed, None, None),
         out_shardings=(placed, None),
+        compiler_options=compiler_options(device) or None,
     )
+
+
+def _mesh(sharding: jax.sharding.Sharding) -> jax.sharding.AbstractMesh:
+    if isinstance(sharding, jax.sharding.NamedSharding):
+        return sharding.mesh.abstract_mesh
+    return jax.sharding.get_abstract_mesh()  # one device: no mesh
 
 
 def make_update(

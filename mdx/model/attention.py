@@ -1,9 +1,9 @@
-"""Causal self-attention over packed rows, in four forms that agree.
+"""Causal self-attention over packed rows, in five forms that agree.
 
 A query sees the keys of its own segment at or before its own place in the row. `rowwise` is for
 CPUs (`mdx.model.rowwise`). `blocked` walks the queries in blocks and never touches the keys
-above the diagonal; it runs anywhere and splits over devices. `xla` and `cudnn` are
-`jax.nn.dot_product_attention`, for GPUs.
+above the diagonal; it runs anywhere and splits over devices. `splash` is for TPUs
+(`mdx.model.splash`). `xla` and `cudnn` are `jax.nn.dot_product_attention`, for GPUs.
 
 Legend: B batch, T query time, K key time, N heads, G kv heads, R = N / G, H head_dim.
 """
@@ -12,9 +12,11 @@ from typing import Literal, cast
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Bool, Float, Int
 
 from mdx.model.rowwise import NEGATIVE, rowwise_attention
+from mdx.model.splash import SAVED_NAME, splash_attention
 
 
 def attend(
@@ -28,8 +30,24 @@ def attend(
 ) -> Float[Array, "B T N H"]:
     """Return softmax(q k / sqrt(H)) v under the causal and segment mask.
 
-    implementation: "rowwise", "blocked", "xla" or "cudnn" (`ComputeConfig.attention`).
+    implementation: "rowwise", "blocked", "splash", "xla" or "cudnn" (`ComputeConfig.attention`).
+    The result bears the name "mixed" for rematerialisation policies.
     """
+    if implementation == "splash":
+        return splash_attention(query_BTNH, key_BTGH, value_BTGH, segment_ids_BT, block=block)
+    return checkpoint_name(
+        _attend(query_BTNH, key_BTGH, value_BTGH, segment_ids_BT, implementation, block), SAVED_NAME
+    )
+
+
+def _attend(
+    query_BTNH: Array,
+    key_BTGH: Array,
+    value_BTGH: Array,
+    segment_ids_BT: Array,
+    implementation: str,
+    block: int,
+) -> Array:
     if implementation == "rowwise":
         return rowwise_attention(query_BTNH, key_BTGH, value_BTGH, segment_ids_BT, block=block)
     if implementation == "blocked":

@@ -54,30 +54,38 @@ class ModelConfig(PositionConfig):
         return embeddings + self.num_hidden_layers * layer + self.hidden_size
 
 
+ATTENTION = ("auto", "rowwise", "blocked", "splash", "xla", "cudnn")
+
+
 @dataclass(frozen=True, kw_only=True)
 class ComputeConfig:
     """How the model is computed.
 
     dtype: of activations and matrix products ("float32", "bfloat16"); weights stay float32, and
         softmax, norms, log-probabilities and accumulation are float32 always.
-    attention: "rowwise" (CPU), "blocked" (any device), "xla", "cudnn" (GPU, bfloat16), or "auto".
-    attention_block: queries per block of the first two; blocks that no query sees are skipped.
-    remat: "none", "minimal" (keep matrix products) or "full" (keep layer inputs only).
+    attention: "rowwise" (CPU), "blocked" (any device), "splash" (TPU), "xla", "cudnn" (GPU,
+        bfloat16), or "auto", which asks the device.
+    attention_block: queries per block of the first three, 0 for the device's best; blocks that no
+        query sees are skipped.
+    remat: what the backward pass finds kept: "none" (all), "minimal" (matrix products), "attention"
+        (layer inputs and what goes in and out of attention) or "full" (layer inputs only).
     scan_layers: True compiles one layer for any depth; False unrolls, faster on CPUs.
     vocab_block: tokens whose logits exist at one time in `token_logprobs`.
     """
 
     dtype: str = "float32"
     attention: str = "auto"
-    attention_block: int = 128
+    attention_block: int = 0
     remat: str = "none"
     scan_layers: bool = False
     vocab_block: int = 1024
 
     def __post_init__(self) -> None:
         _require("dtype", self.dtype, ("float32", "bfloat16"))
-        _require("attention", self.attention, ("auto", "rowwise", "blocked", "xla", "cudnn"))
-        _require("remat", self.remat, ("none", "minimal", "full"))
+        _require("attention", self.attention, ATTENTION)
+        _require("remat", self.remat, ("none", "minimal", "attention", "full"))
+        if self.attention_block < 0:
+            raise ConfigError(f"attention_block must be 0 or more, not {self.attention_block}")
         if self.attention == "cudnn" and self.dtype != "bfloat16":
             raise ConfigError("attention=cudnn needs dtype=bfloat16, not float32")
 

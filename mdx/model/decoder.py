@@ -21,19 +21,28 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float, Int
 
 from mdx.model.attention import attend
 from mdx.model.config import ComputeConfig, LoraConfig, ModelConfig
 from mdx.model.rope import frequencies
+from mdx.model.splash import LANES, SAVED_NAME
+from mdx.model.tpu import SPLASH_BLOCK, generation
 
 Params = dict[str, Any]
 GraphDef = nnx.GraphDef
 
 DRAW_CHUNK = 1 << 16
+SHORT_BLOCK = 128  # of the attention forms that are not a TPU's kernel
+_POLICIES = jax.checkpoint_policies
 REMAT_POLICIES: dict[str, Callable[..., bool]] = {
-    "minimal": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-    "full": jax.checkpoint_policies.nothing_saveable,
+    "minimal": _POLICIES.save_from_both_policies(
+        _POLICIES.dots_with_no_batch_dims_saveable,
+        _POLICIES.save_only_these_names(SAVED_NAME),
+    ),
+    "attention": _POLICIES.save_only_these_names("query", "key", "value", SAVED_NAME, "output"),
+    "full": _POLICIES.nothing_saveable,
 }
 
 
@@ -55,7 +64,7 @@ def structure(
 
     With a `lora` of rank above 0 the weights are those that `mdx.model.lora.attach` returns.
     """
-    resolved = _resolved(compute or ComputeConfig())
+    resolved = resolve(compute or ComputeConfig(), config, jax.devices()[0])
     return nnx.split(nnx.eval_shape(lambda: Decoder(config, resolved, lora or LoraConfig())))[0]
 
 
@@ -174,14 +183,15 @@ class Attention(Adapted):
         )
         query = rotate(rms_norm(query, self.q_norm[...], self.eps), cosines, sines)
         key = rotate(rms_norm(key, self.k_norm[...], self.eps), cosines, sines)
-        return query, key, value
+        return tuple(map(checkpoint_name, (query, key, value), ("query", "key", "value")))
 
     def output(self, mixed_BTNH: Array) -> Array:
         """Project the heads' outputs back to [B, T, D]."""
         B, T, _, _ = mixed_BTNH.shape
         weight_NHD = self.o_proj[...]
         flat = weight_NHD.reshape(-1, weight_NHD.shape[-1])
-        return self.through("o_proj", mixed_BTNH.reshape(B, T, -1), flat)
+        output = self.through("o_proj", mixed_BTNH.reshape(B, T, -1), flat)
+        return checkpoint_name(output, "output")
 
 
 class Mlp(Adapted):
@@ -297,13 +307,18 @@ class Decoder(nnx.Module):
         return jax.lax.scan(layer, x_BTD, state, unroll=unroll)
 
 
-def _resolved(compute: ComputeConfig) -> ComputeConfig:
-    if compute.attention != "auto":
-        return compute
-    backend = jax.default_backend()
-    fused = backend == "gpu" and compute.dtype == "bfloat16"
-    elsewhere = "cudnn" if fused else "blocked"
-    return dataclasses.replace(compute, attention="rowwise" if backend == "cpu" else elsewhere)
+def resolve(compute: ComputeConfig, config: ModelConfig, device: jax.Device) -> ComputeConfig:
+    """Return `compute` with what it leaves open ("auto", 0) decided for devices like `device`."""
+    attention, block = compute.attention, compute.attention_block
+    if attention == "auto":
+        fused = device.platform == "gpu" and compute.dtype == "bfloat16"
+        lanes = device.platform == "tpu" and config.head_dim % LANES == 0
+        elsewhere = "splash" if lanes else "cudnn" if fused else "blocked"
+        attention = "rowwise" if device.platform == "cpu" else elsewhere
+    if block == 0:
+        splash = SPLASH_BLOCK.get(generation(device) or "", SHORT_BLOCK)
+        block = splash if attention == "splash" else SHORT_BLOCK
+    return dataclasses.replace(compute, attention=attention, attention_block=block)
 
 
 def _draw_params(config: ModelConfig, key: Array) -> Params:

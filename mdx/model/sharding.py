@@ -104,6 +104,11 @@ def shard_params(params: T, mesh: Mesh) -> T:
     return jax.device_put(params, tree_shardings(params, mesh))
 
 
+def batch_parts(mesh: Mesh) -> int:
+    """Return into how many parts the rows of a batch are split."""
+    return math.prod(mesh.shape[axis] for axis in BATCH_AXES)
+
+
 def shard_batch(batch: T, mesh: Mesh) -> T:
     """Split every array's axis 0 (sequences) over the data and fsdp axes.
 

@@ -178,8 +178,11 @@ def test_checkpoint_of_other_data_is_refused_by_the_iterator(train, tmp_path):
 
 
 def test_microbatches_follow_from_the_two_sizes():
-    assert DataConfig(batch_size=16).num_microbatches == 1
-    assert DataConfig(batch_size=16, microbatch_size=4).num_microbatches == 4
+    assert DataConfig(batch_size=16).num_microbatches() == 1
+    assert DataConfig(batch_size=16, microbatch_size=4).num_microbatches() == 4
+    assert DataConfig(batch_size=16, microbatch_size=1).num_microbatches(8) == 2
+    with pytest.raises(ConfigError, match="multiple of the 12 rows"):
+        DataConfig(batch_size=16, microbatch_size=8).num_microbatches(6)
 
 
 @pytest.mark.parametrize(
