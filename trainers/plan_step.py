@@ -18,7 +18,7 @@ from mdx.data.batch import Batch
 from mdx.model.config import ModelConfig
 from mdx.model.decoder import abstract_params, resolve, structure
 from mdx.model.lora import abstract_adapters
-from mdx.model.sharding import BATCH_AXES, make_mesh, tree_shardings
+from mdx.model.sharding import BATCH_AXES, batch_parts, make_mesh, tree_shardings
 from trainers.cpt import CptConfig
 from trainers.grpo import update_shape
 from trainers.grpo_config import GrpoConfig
@@ -58,6 +58,11 @@ class PlannedStep:
     def seq_len(self) -> int:
         """Tokens of a row."""
         return self.batch.tokens.shape[1]
+
+    @property
+    def row_parts(self) -> int:
+        """Devices, or groups of them, that share the rows."""
+        return batch_parts(self.mesh)
 
     @property
     def argument_bytes(self) -> int:

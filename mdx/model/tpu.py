@@ -26,8 +26,8 @@ _OVERLAP = {
 _SPARSE_CORE = {"xla_tpu_enable_sparse_core_collective_offload_nd_reduce_scatter": "true"}
 _OPTIONS = {
     "v5e": _OVERLAP,
-    "v5p": {**_OVERLAP, **_SPARSE_CORE, "xla_tpu_scoped_vmem_limit_kib": "65536"},
-    "v6e": {**_OVERLAP, **_SPARSE_CORE, "xla_tpu_scoped_vmem_limit_kib": "98304"},
+    "v5p": {**_OVERLAP, **_SPARSE_CORE},
+    "v6e": {**_OVERLAP, **_SPARSE_CORE},
     "tpu7x": _OVERLAP,
 }
 SPLASH_BLOCK = {"v5e": 1024, "v5p": 1024, "v6e": 1024, "tpu7x": 1024}

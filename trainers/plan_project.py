@@ -1,0 +1,210 @@
+"""From a schedule to seconds: a projection of a step's time on a TPU. It ranks; it does not measure.
+
+The instructions of every computation run one after another:
+
+* fusions take the compiler's own cycle estimate over the clock; where it gives none, and for
+  copies, the result's bytes twice over the memory's bandwidth;
+* splash attention, which the compiler prices at nothing, takes its causal FLOPs over the share of
+  the peak that `SPLASH_SHARE` says;
+* a loop takes its trips times its body in the steady state, a conditional its longest branch;
+* a collective takes (n - 1) / n of its bytes over the links of the axes it spans, in both
+  directions of rings; an all-reduce twice that. Asynchronous ones queue on the links and cost only
+  what is left of them when their result is wanted.
+
+The sum is divided by 0.9: against the published figure of MaxText's Llama-3.1-8B on 256 v6e such a
+model is about a tenth too fast (docs/plans.md).
+"""
+
+import re
+from dataclasses import dataclass, field
+
+from trainers.plan_hlo import COLLECTIVES, Instruction, Module, shape_bytes
+from trainers.plan_topology import Topology
+
+OPTIMISM = 0.9
+# Share of the peak that the kernel reaches, forward and backward: heads are 128 wide, which is half
+# of the matrix unit of v6e and tpu7x.
+SPLASH_SHARE = {
+    "v5e": (0.5, 0.55),
+    "v5p": (0.5, 0.55),
+    "v6e": (0.29, 0.35),
+    "tpu7x": (0.29, 0.35),
+}
+_FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "iota", "after-all"}
+_START, _DONE = "AsyncCollectiveStart", "AsyncCollectiveDone"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Projection:
+    """Seconds of a step, what they are spent on, and the collectives of one device."""
+
+    seconds: float
+    parts: dict[str, float]
+    collectives: dict[str, dict[str, float]]  # kind -> count and bytes, trips included
+
+
+@dataclass(kw_only=True)
+class _Clock:
+    """Where a simulated device stands: its own time, and until when its links are busy."""
+
+    now: float = 0.0
+    links_free: float = 0.0
+    pending: dict[str, float] = field(default_factory=dict)  # channel -> when it will have come
+
+
+def project(module: Module, topology: Topology, *, loop_trips: int = 1) -> Projection:
+    """Return the projection. `loop_trips` are those of loops whose count is no constant."""
+    simulation = _Simulation(module, topology, loop_trips)
+    clock = _Clock()
+    simulation.run(module.entry, clock, 1.0)
+    parts = {name: seconds / OPTIMISM for name, seconds in simulation.parts.items()}
+    return Projection(
+        seconds=clock.now / OPTIMISM, parts=parts, collectives=simulation.collectives
+    )
+
+
+def trip_count(module: Module, loop: Instruction, otherwise: int) -> int:
+    """Return how often a loop runs: the constant that its condition compares with."""
+    if loop.trip_count is not None:
+        return loop.trip_count
+    found = re.search(r"condition=%?([\w.\-]+)", loop.operands)
+    condition = module.computations.get(found[1], ()) if found else ()
+    limits = [
+        int(match[1])
+        for instruction in condition
+        if instruction.opcode == "constant" and instruction.shapes[0][0] == "s32"
+        if (match := re.match(r"(\d+)\)", instruction.operands))
+    ]
+    return max(limits, default=otherwise)
+
+
+class _Simulation:
+    def __init__(self, module: Module, topology: Topology, loop_trips: int) -> None:
+        self._module = module
+        self._topology = topology
+        self._loop_trips = loop_trips
+        self.parts: dict[str, float] = {}
+        self.collectives: dict[str, dict[str, float]] = {}
+
+    def run(self, name: str, clock: _Clock, times: float) -> None:
+        """Let one computation pass; `times` says how often it runs in a step, for the sums."""
+        for instruction in self._module.computations[name]:
+            if instruction.opcode == "while":
+                self._loop(instruction, clock, times)
+            elif instruction.opcode == "conditional":
+                self._branch(instruction, clock, times)
+            elif instruction.opcode == "call":
+                self.run(instruction.called[0], clock, times)
+            elif instruction.opcode not in _FREE:
+                self._step(instruction, clock, times)
+
+    def _loop(self, loop: Instruction, clock: _Clock, times: float) -> None:
+        """Run the body twice: the first time, and as often as it is left like the second."""
+        trips = trip_count(self._module, loop, self._loop_trips)
+        body = loop.called[0]
+        self.run(body, clock, times)
+        if trips > 1:
+            before = clock.now
+            self.run(body, clock, times * (trips - 1))
+            more = (clock.now - before) * (trips - 2)
+            clock.now += more
+            clock.links_free += more
+            clock.pending = {channel: until + more for channel, until in clock.pending.items()}
+
+    def _branch(self, conditional: Instruction, clock: _Clock, times: float) -> None:
+        longest = max(conditional.called, key=self._alone)
+        self.run(longest, clock, times)
+
+    def _alone(self, name: str) -> float:
+        other = _Simulation(self._module, self._topology, self._loop_trips)
+        clock = _Clock()
+        other.run(name, clock, 1.0)
+        return clock.now
+
+    def _step(self, instruction: Instruction, clock: _Clock, times: float) -> None:
+        inner = [
+            part
+            for name in instruction.called
+            for part in self._module.computations.get(name, ())
+        ]
+        targets = {part.custom_target for part in inner}
+        collective = next((part for part in (instruction, *inner) if kind_of(part)), None)
+        if collective is not None:
+            if _START in targets or instruction.opcode.endswith("-start"):
+                self._start(collective, clock, times)
+            elif instruction.opcode.endswith("-done"):
+                self._wait(collective.channel, clock, times)
+            elif _DONE not in targets and collective.channel not in clock.pending:
+                self._start(collective, clock, times)
+                self._wait(collective.channel, clock, times)
+        kind, seconds = self._compute(instruction)
+        clock.now += seconds
+        self._add(kind, seconds * times)
+        if collective is not None and _DONE in targets:
+            self._wait(collective.channel, clock, times)
+
+    def _start(self, collective: Instruction, clock: _Clock, times: float) -> None:
+        kind = kind_of(collective)
+        size = collective.result_bytes
+        if kind == "reduce-scatter":
+            size *= collective.group_size
+        elif collective.opcode.endswith("-start"):
+            size = max(shape_bytes(*shape) for shape in collective.shapes)
+        record = self.collectives.setdefault(kind, {"count": 0, "bytes": 0})
+        record["count"] += times
+        record["bytes"] += times * size
+        seconds = link_seconds(kind, size, collective.group_size, self._topology)
+        clock.links_free = max(clock.links_free, clock.now) + seconds
+        clock.pending[collective.channel] = clock.links_free
+
+    def _wait(self, channel: str, clock: _Clock, times: float) -> None:
+        exposed = max(clock.pending.pop(channel, clock.now) - clock.now, 0.0)
+        clock.now += exposed
+        self._add("collectives", exposed * times)
+
+    def _compute(self, instruction: Instruction) -> tuple[str, float]:
+        chip = self._topology.chip
+        if instruction.custom_target == "tpu_custom_call":
+            return "attention", splash_seconds(instruction, self._topology)
+        if instruction.cycles:
+            return "fusions", instruction.cycles / chip.clock_hz
+        if instruction.opcode in ("fusion", "copy", "convolution", "dot", "sort", "convert"):
+            return "memory", 2 * instruction.result_bytes / chip.hbm_bandwidth
+        return "memory", 0.0
+
+    def _add(self, kind: str, seconds: float) -> None:
+        self.parts[kind] = self.parts.get(kind, 0.0) + seconds
+
+
+def kind_of(instruction: Instruction) -> str:
+    """Return the kind of a collective, or "" for anything else."""
+    name = instruction.opcode.removesuffix("-start").removesuffix("-done")
+    return name if name in COLLECTIVES else ""
+
+
+def link_seconds(kind: str, size: float, group: int, topology: Topology) -> float:
+    """Return what a collective of `size` bytes (gathered or to be reduced) takes alone."""
+    if group <= 1:
+        return 0.0
+    spanned, devices, links = 0, 1, 0.0
+    for side, ring in sorted(zip(topology.sides, topology.rings, strict=False), reverse=True):
+        if devices >= group:
+            break
+        if side > 1:
+            devices, spanned, links = devices * side, spanned + 1, links + (2 if ring else 1)
+    passes = 2 if kind == "all-reduce" else 1
+    links = 1 if kind == "collective-permute" else max(links, 1)
+    return passes * size * (group - 1) / group / (links * topology.chip.link_bandwidth)
+
+
+def splash_seconds(kernel: Instruction, topology: Topology) -> float:
+    """Return the time of one splash kernel from its causal FLOPs: 2 T^2 N H forward, 5 backward."""
+    rows = [dims for dtype, dims in kernel.shapes if dtype == "bf16" and len(dims) >= 3]
+    if not rows or not kernel.name.startswith("splash"):
+        return 0.0
+    heads, length, width = max(rows, key=lambda dims: dims[-3])[-3:]
+    shares = SPLASH_SHARE[topology.generation]
+    forward = "fwd" in kernel.name
+    products, share = (2.0, shares[0]) if forward else (5.0, shares[1])
+    return products * heads * length**2 * width / (share * topology.chip.peak_flops)
+

@@ -1,0 +1,61 @@
+"""The plan as a table for people; `Plan.to_json` is the one for programs."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from trainers.plan import Plan
+
+_GB = 1e9
+
+
+def print_plan(plan: Plan) -> None:
+    """Print the report, the verdict first."""
+    facts = plan.to_json()
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for name, value in rows(facts):
+        table.add_row(name, value)
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(verdict(facts))
+    console.print(table)
+
+
+def verdict(facts: dict[str, Any]) -> str:
+    """Say in one line whether it fits, and by how much."""
+    limit, over = facts["hbm_limit_bytes"] / _GB, facts["over_bytes"] / _GB
+    what = f"{facts['stage']} on {facts['topology']}"
+    if over > 0:
+        return f"{what} does NOT fit: {over:.2f} GB over the {limit:.1f} GB of a device"
+    return f"{what} fits: {-over:.2f} GB of {limit:.1f} GB a device are left"
+
+
+def rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the report's lines as (name, value)."""
+    lines = [
+        ("mesh", " x ".join(f"{axis}={size}" for axis, size in facts["mesh"].items())),
+        ("remat, microbatches", f"{facts['remat']}, {facts['num_microbatches']}"),
+        ("HBM a device", f"{facts['hbm_bytes_per_chip'] / _GB:.2f} GB"),
+        ("  arguments", f"{facts['argument_bytes'] / _GB:.2f} GB (by hand, exact)"),
+        ("  temporaries", f"{facts['temporary_bytes'] / _GB:.2f} GB"),
+        ("  all, by hand", f"{facts['estimated_bytes'] / _GB:.2f} GB"),
+        ("tokens a step", f"{facts['tokens_per_step']:,}"),
+        ("model FLOPs a step", f"{facts['model_flops']:.3e} (causal half of attention)"),
+    ]
+    if facts["sampler_bytes"] is not None:
+        lines.append(("sampling adds", f"{facts['sampler_bytes'] / _GB:.2f} GB (by hand)"))
+    for kind, record in sorted((facts["collectives"] or {}).items()):
+        sent = f"{record['count']:,.0f} a step, {record['bytes'] / _GB:.2f} GB"
+        lines.append((kind, sent))
+    if facts["projected_step_s"] is not None:
+        lines += [
+            ("projected step", f"{facts['projected_step_s']:.2f} s"),
+            ("projected MFU", f"{facts['projected_mfu']:.1%}"),
+        ]
+    for name, seconds in (facts["parts_s"] or {}).items():
+        lines.append((f"  {name}", f"{seconds:.2f} s"))
+    return [
+        *lines,
+        ("compile", f"{facts['compile_s']:.0f} s ({facts['compile_cpu_s']:.0f} CPU-s)"),
+        ("method", facts["method"]),
+    ]
