@@ -20,8 +20,10 @@ from mdx.errors import ConfigError
 T = TypeVar("T")
 
 
-def load_config(kind: type[T], path: str | None = None, overrides: Sequence[str] = ()) -> T:
-    """Merge the defaults of the dataclass `kind`, a YAML file and `key=value` overrides.
+def load_config(
+    kind: type[T], paths: str | Sequence[str] | None = None, overrides: Sequence[str] = ()
+) -> T:
+    """Merge the defaults of the dataclass `kind`, YAML files in order, and `key=value` overrides.
 
     Raises ConfigError for an unreadable file, an unknown key, a value of the wrong type or a
     missing value.
@@ -29,7 +31,7 @@ def load_config(kind: type[T], path: str | None = None, overrides: Sequence[str]
     config = OmegaConf.structured(kind)
     OmegaConf.set_readonly(config, False)
     try:
-        if path is not None:
+        for path in [paths] if isinstance(paths, str) else paths or ():
             config = OmegaConf.merge(config, _read_yaml(path))
         config = OmegaConf.merge(config, OmegaConf.from_dotlist(_checked(overrides)))
         return cast(T, OmegaConf.to_object(config))

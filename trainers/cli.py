@@ -22,6 +22,7 @@ import click
 from mdx.cli import CommandGroup
 from mdx.config import dump_config, load_config
 from mdx.errors import StoppedError
+from trainers.plan_cli import plan
 from trainers.run_dir import EXPORT, is_complete
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -40,36 +41,43 @@ def _configured(command: F) -> F:
         "--print-config", is_flag=True, help="Print the merged configuration and exit."
     )(command)
     return click.option(
-        "--config", "path", metavar="FILE", help="YAML file; what it does not set has its default."
+        "--config",
+        "path",
+        metavar="FILE",
+        multiple=True,
+        help="YAML file, repeatable (the last wins); what none sets has its default.",
     )(command)
 
 
 @main.command()
 @_configured
-def cpt(path: str | None, print_config: bool, overrides: tuple[str, ...]) -> None:
+def cpt(path: tuple[str, ...], print_config: bool, overrides: tuple[str, ...]) -> None:
     """Continue pre-training on MD-Knowledge: predict every next token."""
     _launch("trainers.cpt", "CptConfig", path, print_config, overrides)
 
 
 @main.command()
 @_configured
-def sft(path: str | None, print_config: bool, overrides: tuple[str, ...]) -> None:
+def sft(path: tuple[str, ...], print_config: bool, overrides: tuple[str, ...]) -> None:
     """Fine-tune on conversations: predict what the assistant says."""
     _launch("trainers.sft", "SftConfig", path, print_config, overrides)
 
 
 @main.command()
 @_configured
-def grpo(path: str | None, print_config: bool, overrides: tuple[str, ...]) -> None:
+def grpo(path: tuple[str, ...], print_config: bool, overrides: tuple[str, ...]) -> None:
     """Learn from running scripts: MD-GRPO against the rollout farm."""
     _launch("trainers.grpo", "GrpoConfig", path, print_config, overrides)
 
 
 @main.command()
 @_configured
-def quickstart(path: str | None, print_config: bool, overrides: tuple[str, ...]) -> None:
+def quickstart(path: tuple[str, ...], print_config: bool, overrides: tuple[str, ...]) -> None:
     """Run everything once on a small model: data, three stages, evaluation, the agent."""
     _launch("trainers.quickstart", "QuickstartConfig", path, print_config, overrides)
+
+
+main.add_command(plan)
 
 
 @main.command()
@@ -89,7 +97,7 @@ def export(run_dir: str, out_dir: str, dtype: str) -> None:
 
 
 def _launch(
-    module: str, kind: str, path: str | None, print_config: bool, overrides: tuple[str, ...]
+    module: str, kind: str, path: tuple[str, ...], print_config: bool, overrides: tuple[str, ...]
 ) -> None:
     """Load the stage's configuration; print it, or run the stage and say where its result is."""
     if not print_config:

@@ -10,7 +10,7 @@ projection (`trainers.plan_project`), good for ranking, and says so.
 import dataclasses
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,7 @@ class Plan:
     method: str
     hbm_bytes: int
     temporary_bytes: int
+    compiled_argument_bytes: int | None  # None where nothing was compiled, or the compiler refused
     estimated_bytes: int
     compile_s: float
     compile_cpu_s: float
@@ -104,6 +105,7 @@ class Plan:
             "mesh": dict(self.step.mesh.shape),
             "over_bytes": self.over_bytes,
             "argument_bytes": self.step.argument_bytes,
+            "compiled_argument_bytes": self.compiled_argument_bytes,
             "temporary_bytes": self.temporary_bytes,
             "estimated_bytes": self.estimated_bytes,
             "sampler_bytes": sampler_bytes(self.wanted, self.step),
@@ -143,10 +145,17 @@ def load_plan_config(
     return PlanConfig(stage=stage, config=config, model=model)
 
 
-def make_plan(wanted: PlanConfig, topology: Topology, *, estimate: bool = False) -> Plan:
+def make_plan(
+    wanted: PlanConfig,
+    topology: Topology,
+    *,
+    estimate: bool = False,
+    keep_text: Callable[[str], Any] | None = None,
+) -> Plan:
     """Return the plan for `topology`, compiled unless `estimate` or the hardware is no TPU.
 
-    Raises UsageError for a topology that does not exist or a mesh that does not fit it.
+    `keep_text` is given the text of the scheduled module. Raises UsageError for a topology that
+    does not exist or a mesh that does not fit it.
     """
     on_tpu = topology.generation != "h200"
     devices = tpu_devices(topology) if on_tpu else jax.devices("cpu")[: topology.num_devices]
@@ -157,6 +166,7 @@ def make_plan(wanted: PlanConfig, topology: Topology, *, estimate: bool = False)
         "method": ESTIMATED,
         "hbm_bytes": guess.total,
         "temporary_bytes": guess.temporaries,
+        "compiled_argument_bytes": None,
         "compile_s": 0.0,
         "compile_cpu_s": 0.0,
         "projection": Projection(
@@ -164,13 +174,13 @@ def make_plan(wanted: PlanConfig, topology: Topology, *, estimate: bool = False)
         ),
     }
     if on_tpu and not estimate:
-        facts |= _compiled(step, topology)
-    return Plan(
-        wanted=wanted, topology=topology, step=step, estimated_bytes=guess.total, **facts
-    )
+        facts |= _compiled(step, topology, keep_text)
+    return Plan(wanted=wanted, topology=topology, step=step, estimated_bytes=guess.total, **facts)
 
 
-def _compiled(step: PlannedStep, topology: Topology) -> dict[str, Any]:
+def _compiled(
+    step: PlannedStep, topology: Topology, keep_text: Callable[[str], Any] | None
+) -> dict[str, Any]:
     """Compile the step; return what the compiler says, or by how much it refuses."""
     lowered = step.lower()
     started, cpu = time.perf_counter(), time.process_time()
@@ -178,7 +188,7 @@ def _compiled(step: PlannedStep, topology: Topology) -> dict[str, Any]:
     try:
         program = lowered.compile()
     except JaxRuntimeError as error:
-        over = used_bytes(str(error))
+        over = used_bytes(str(error), step.argument_bytes)
     facts = {
         "compile_s": time.perf_counter() - started,
         "compile_cpu_s": time.process_time() - cpu,
@@ -193,26 +203,32 @@ def _compiled(step: PlannedStep, topology: Topology) -> dict[str, Any]:
             "projection": None,
         }
     memory = program.memory_analysis()
-    module = parse_module(program.as_text())
+    text = program.as_text()
+    if keep_text:
+        keep_text(text)
     written = memory.output_size_in_bytes - memory.alias_size_in_bytes
     return {
         **facts,
         "method": COMPILED,
         "hbm_bytes": memory.argument_size_in_bytes + memory.temp_size_in_bytes + written,
         "temporary_bytes": memory.temp_size_in_bytes,
-        "projection": project(module, topology, loop_trips=step.num_microbatches),
+        "compiled_argument_bytes": memory.argument_size_in_bytes,
+        "projection": project(parse_module(text), topology, loop_trips=step.num_microbatches),
     }
 
 
-def used_bytes(message: str) -> int:
+def used_bytes(message: str, argument_bytes: int) -> int:
     """Return the bytes that the compiler says a program would use, from its refusal.
 
-    Raises the message as UsageError where it is another failure.
+    It names either all of them or, where those alone are too many, the temporaries. Raises the
+    message as UsageError where it is another failure.
     """
     found = re.search(r"Used ([\d.]+)([KMGT]?) of [\d.]+[KMGT]? hbm", message)
-    if found is None:
+    temporaries = re.search(r"HLO temporaries \(([\d.]+)([KMGT]?)\) exceeds", message)
+    named = found or temporaries
+    if named is None:
         raise UsageError(f"the compiler refused: {message.splitlines()[0]}")
-    return int(float(found[1]) * _UNITS[found[2]])
+    return int(float(named[1]) * _UNITS[named[2]]) + (0 if found else argument_bytes)
 
 
 def sampler_bytes(wanted: PlanConfig, step: PlannedStep) -> int | None:

@@ -49,7 +49,7 @@ def plan(
     if as_json:
         click.echo(json.dumps(found.to_json()))
     else:
-        report.print_plan(found)
+        report.print_plan(found.to_json())
 
 
 def _use_host_cpu() -> None:

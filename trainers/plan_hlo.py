@@ -46,7 +46,9 @@ class Instruction:
     @property
     def called(self) -> tuple[str, ...]:
         """Names of the computations that the instruction runs."""
-        found = re.findall(r"(?:calls|body|true_computation|false_computation)=%?([\w.\-]+)", self.operands)
+        found = re.findall(
+            r"(?:calls|body|true_computation|false_computation)=%?([\w.\-]+)", self.operands
+        )
         branches = re.search(r"branch_computations=\{([^}]*)\}", self.operands)
         names = [name.strip().lstrip("%") for name in branches[1].split(",")] if branches else []
         return (*found, *names)

@@ -1,4 +1,4 @@
-"""From a schedule to seconds: a projection of a step's time on a TPU. It ranks; it does not measure.
+"""From a schedule to seconds: a projection of a step's time on a TPU, for ranking set-ups.
 
 The instructions of every computation run one after another:
 
@@ -58,9 +58,7 @@ def project(module: Module, topology: Topology, *, loop_trips: int = 1) -> Proje
     clock = _Clock()
     simulation.run(module.entry, clock, 1.0)
     parts = {name: seconds / OPTIMISM for name, seconds in simulation.parts.items()}
-    return Projection(
-        seconds=clock.now / OPTIMISM, parts=parts, collectives=simulation.collectives
-    )
+    return Projection(seconds=clock.now / OPTIMISM, parts=parts, collectives=simulation.collectives)
 
 
 def trip_count(module: Module, loop: Instruction, otherwise: int) -> int:
@@ -123,9 +121,7 @@ class _Simulation:
 
     def _step(self, instruction: Instruction, clock: _Clock, times: float) -> None:
         inner = [
-            part
-            for name in instruction.called
-            for part in self._module.computations.get(name, ())
+            part for name in instruction.called for part in self._module.computations.get(name, ())
         ]
         targets = {part.custom_target for part in inner}
         collective = next((part for part in (instruction, *inner) if kind_of(part)), None)
@@ -207,4 +203,3 @@ def splash_seconds(kernel: Instruction, topology: Topology) -> float:
     forward = "fwd" in kernel.name
     products, share = (2.0, shares[0]) if forward else (5.0, shares[1])
     return products * heads * length**2 * width / (share * topology.chip.peak_flops)
-

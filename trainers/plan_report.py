@@ -5,15 +5,14 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from trainers.plan import Plan
-
 _GB = 1e9
 
 
-def print_plan(plan: Plan) -> None:
-    """Print the report, the verdict first."""
-    facts = plan.to_json()
-    table = Table(show_header=False, box=None, pad_edge=False)
+def print_plan(facts: dict[str, Any]) -> None:
+    """Print what `Plan.to_json` returns, the verdict first."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
     for name, value in rows(facts):
         table.add_row(name, value)
     console = Console(highlight=False, soft_wrap=True)
@@ -54,6 +53,8 @@ def rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
         ]
     for name, seconds in (facts["parts_s"] or {}).items():
         lines.append((f"  {name}", f"{seconds:.2f} s"))
+    if "overrides" in facts:
+        lines.append(("use", " ".join(facts["overrides"])))
     return [
         *lines,
         ("compile", f"{facts['compile_s']:.0f} s ({facts['compile_cpu_s']:.0f} CPU-s)"),

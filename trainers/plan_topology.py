@@ -1,4 +1,4 @@
-"""Hardware that need not be there: TPU topologies as devices to compile for, and what a chip can do.
+"""Hardware that need not be there: TPU topologies to compile for, and what a chip can do.
 
 `tpu_devices("v5p:4x4x4")` asks libtpu, on any Linux machine, for the 64 devices of that slice:
 JAX can lower and compile for them, but not run. Raises UsageError, with the names that are known,
@@ -71,9 +71,9 @@ CHIPS = {
 # every all-gather by an all-reduce of twice the bytes.)
 _RING = {"v5e": 16, "v5p": 4, "v6e": 16, "tpu7x": 4}
 EXAMPLES = {
-    "v5e": "1x1, 2x2, 2x4, 4x4, 4x8, 8x8, 8x16, 16x16",
+    "v5e": "2x2, 2x4, 4x4, 4x8, 8x8, 8x16, 16x16",
     "v5p": "2x2x1, 2x2x2, 2x2x4, 2x4x4, 4x4x4, 4x4x8, 8x8x8",
-    "v6e": "1x1, 2x2, 2x4, 4x4, 4x8, 8x8, 8x16, 16x16",
+    "v6e": "2x2, 2x4, 4x4, 4x8, 8x8, 8x16, 16x16",
     "tpu7x": "2x2x1, 2x2x2, 2x2x4, 2x4x4, 4x4x4",
 }
 
@@ -112,7 +112,9 @@ class Topology:
 def parse_topology(name: str) -> Topology:
     """Return the topology called `name`, such as v5p:4x4x4, or h200:1 for that many H200."""
     generation, _, rest = name.partition(":")
-    sides = tuple(int(side) for side in rest.split("x")) if re.fullmatch(r"\d+(x\d+)*", rest) else ()
+    sides = (
+        tuple(int(side) for side in rest.split("x")) if re.fullmatch(r"\d+(x\d+)*", rest) else ()
+    )
     if generation == "h200" and len(sides) == 1 and 1 <= sides[0] <= 8:
         return Topology(name=name, generation=generation, sides=sides)
     dims = {"v5e": 2, "v6e": 2, "v5p": 3, "tpu7x": 3}

@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 
 from mdx.errors import UsageError
+from mdx.model.tpu import ignore_absent_tpu
 
 _WORTH_KEEPING_S = 0.5
 
@@ -16,8 +17,10 @@ _WORTH_KEEPING_S = 0.5
 def enable_compilation_cache() -> None:
     """Use `$MDX_CACHE_DIR/jax`, by default `~/.cache/mdx/jax`, for compilations from now on.
 
-    Raises UsageError where the directory cannot be written.
+    Where libtpu came with the extra `plan`, JAX is told first that there is no TPU. Raises
+    UsageError where the directory cannot be written.
     """
+    ignore_absent_tpu()
     cache = Path(os.environ.get("MDX_CACHE_DIR") or "~/.cache/mdx").expanduser() / "jax"
     try:
         cache.mkdir(parents=True, exist_ok=True)

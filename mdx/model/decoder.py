@@ -27,6 +27,7 @@ from jaxtyping import Array, Float, Int
 from mdx.model.attention import attend
 from mdx.model.config import ComputeConfig, LoraConfig, ModelConfig
 from mdx.model.rope import frequencies
+from mdx.model.sharding import constrain
 from mdx.model.splash import LANES, SAVED_NAME
 from mdx.model.tpu import SPLASH_BLOCK, generation
 
@@ -110,7 +111,8 @@ def rotary(
     )
     per_position = per_position.reshape((1,) * positions.ndim + per_position.shape)
     angles = positions[..., None].astype(jnp.float32) * per_position
-    cosines, sines = jax.lax.map(jnp.cos, angles), jax.lax.map(jnp.sin, angles)
+    # The barrier keeps them from being computed again for every head.
+    cosines, sines = jax.lax.optimization_barrier((jnp.cos(angles), jnp.sin(angles)))
     return (cosines, sines) if factor == 1 else (cosines * factor, sines * factor)
 
 
@@ -299,11 +301,12 @@ class Decoder(nnx.Module):
 
         def layer(x_BTD: Array, weights: Any) -> tuple[Array, Any]:
             x_BTD, cache = nnx.merge(graphdef, weights)(x_BTD, segment_ids_BT, cosines, sines)
-            return x_BTD, cache if keep_cache else None
+            return constrain(x_BTD, "batch", None, None), cache if keep_cache else None
 
         if self.compute.remat != "none":
             layer = jax.checkpoint(layer, policy=REMAT_POLICIES[self.compute.remat])
         x_BTD = self.embed_tokens[...].astype(self.compute.dtype)[tokens_BT]
+        x_BTD = constrain(x_BTD, "batch", None, None)
         return jax.lax.scan(layer, x_BTD, state, unroll=unroll)
 
 

@@ -2,18 +2,22 @@
 
 The head, the log-softmax and the entropy are computed for a stretch of time of every row at
 once; the backward pass computes the stretch's logits again. Both passes therefore hold one
-[block, V] array, whatever the batch. Rows stay rows, so a batch sharded over devices needs no
-exchange. Where a mask says that few tokens of a row matter (the completions), the wanted tokens
-are moved to the front of their row and the stretches behind them are skipped.
+[block, V] array, whatever the batch. Every device scores its own rows with the whole head, which
+is gathered once; the head's gradient is summed over the devices once. Where a mask says that few
+tokens of a row matter (the completions), the wanted tokens are moved to the front of their row and
+the stretches behind them are skipped.
 
 Legend: B batch, T time, D hidden, V vocabulary, C time steps in a stretch, S stretches.
 """
 
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
+
+from mdx.model.sharding import over_rows
 
 
 def token_logprobs(
@@ -31,9 +35,23 @@ def token_logprobs(
     segment's first token belong to no distribution of that segment: mask them.
 
     temperature: > 0; a constant for differentiation.
-    block: at most this many tokens' logits exist at one time (at least one a row).
+    block: at most this many tokens' logits exist on a device at one time (at least one a row).
     mask_BT: where given, tokens of mask 0 get 0, and stretches without a wanted one cost nothing.
     """
+    scale = 1.0 / jnp.asarray(temperature, jnp.float32)
+    if not jax.sharding.get_abstract_mesh().empty:
+        head_VD = head_VD.astype(hidden_BTD.dtype)  # what devices send each other is half as much
+    values_BT2 = over_rows(
+        partial(_score_rows, block=block), (hidden_BTD, tokens_BT, mask_BT), head_VD, scale
+    )
+    return values_BT2[..., 0], values_BT2[..., 1]
+
+
+def _score_rows(
+    rows: tuple[Array, Array, Array | None], head_VD: Array, scale: Array, *, block: int
+) -> Array:
+    """Return [B, T, 2]: the log-probability and the entropy of every token of these rows."""
+    hidden_BTD, tokens_BT, mask_BT = rows
     B, T = tokens_BT.shape
     hidden_BTD, targets_BT = hidden_BTD[:, :-1], tokens_BT[:, 1:]
     wanted_BT = jnp.ones((B, T - 1), bool) if mask_BT is None else mask_BT[:, 1:] != 0
@@ -42,7 +60,6 @@ def token_logprobs(
         hidden_BTD = jnp.take_along_axis(hidden_BTD, order_BT[:, :, None], axis=1)
         targets_BT = jnp.take_along_axis(targets_BT, order_BT, axis=1)
         wanted_BT = jnp.take_along_axis(wanted_BT, order_BT, axis=1)
-    scale = 1.0 / jnp.asarray(temperature, jnp.float32)
     steps = min(max(block // B, 1), max(T - 1, 1))
     stretches = [_stretches(x, steps) for x in (hidden_BTD, targets_BT, wanted_BT)]
     values_SBC2 = _scored(stretches[0], head_VD, stretches[1], stretches[2], scale)
@@ -50,8 +67,7 @@ def token_logprobs(
     if mask_BT is not None:
         inverse_BT = jnp.argsort(order_BT, axis=1)
         values_BT2 = jnp.take_along_axis(values_BT2, inverse_BT[:, :, None], axis=1)
-    values_BT2 = jnp.pad(values_BT2, ((0, 0), (1, 0), (0, 0)))
-    return values_BT2[..., 0], values_BT2[..., 1]
+    return jnp.pad(values_BT2, ((0, 0), (1, 0), (0, 0)))
 
 
 def _stretches(x_BT: Array, steps: int) -> Array:

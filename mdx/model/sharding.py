@@ -11,9 +11,9 @@ is 1 x 1 x 1 and nothing changes.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -127,6 +127,52 @@ def shard_batch(batch: T, mesh: Mesh) -> T:
         return jax.make_array_from_process_local_data(sharding, np.asarray(array))
 
     return jax.tree.map(place, batch)
+
+
+def over_rows(function: Callable[..., Any], rows: T, *whole: Any) -> Any:
+    """Return function(rows, *whole), run by every device on its own rows of the batch.
+
+    Arrays of `rows`, and all results, have the batch on axis 0; those of `whole` are gathered from
+    the batch's axes once, and their gradients are summed over them once. Outside a mesh, or where
+    its devices do not share the rows evenly, it is the plain call.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    axes = tuple(axis for axis in BATCH_AXES if axis in mesh.shape)
+    parts = math.prod(mesh.shape[axis] for axis in axes)
+    if parts == 1 or jax.tree.leaves(rows)[0].shape[0] % parts:
+        return function(rows, *whole)
+    return jax.shard_map(
+        function,
+        in_specs=(PartitionSpec(axes), *(PartitionSpec() for _ in whole)),
+        out_specs=PartitionSpec(axes),
+        axis_names=set(axes),
+        check_vma=False,
+    )(rows, *whole)
+
+
+def constrain(x: jax.Array, *axes: str | None) -> jax.Array:
+    """Say where an activation lies: "batch" over the batch's axes, others by `RULES`.
+
+    Does nothing outside `jax.set_mesh`, so that the model runs the same code without a mesh. An
+    axis that the mesh does not divide stays whole.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or math.prod(mesh.shape.values()) == 1:
+        return x
+    spec = [_activation_axis(mesh, axis, size) for axis, size in zip(axes, x.shape, strict=True)]
+    return jax.lax.with_sharding_constraint(x, PartitionSpec(*spec))
+
+
+def _activation_axis(
+    mesh: jax.sharding.AbstractMesh, axis: str | None, size: int
+) -> str | tuple[str, ...] | None:
+    if axis is None:
+        return None
+    found = BATCH_AXES if axis == "batch" else RULES[axis]
+    parts = math.prod(mesh.shape[name] for name in BATCH_AXES) if axis == "batch" else 1
+    if isinstance(found, str):
+        parts = mesh.shape[found]
+    return found if size % parts == 0 else None
 
 
 def _spec(mesh: Mesh, path: tuple, leaf: jax.Array | jax.ShapeDtypeStruct) -> PartitionSpec:

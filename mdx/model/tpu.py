@@ -4,6 +4,9 @@ Training on a TPU and `mdx-train plan` take both from here, so a plan speaks of 
 values were ranked by projecting Qwen3-8B's step with each (docs/log.md); none changes a result.
 """
 
+import glob
+import importlib.util
+
 import jax
 
 GENERATIONS = {
@@ -41,3 +44,16 @@ def generation(device: jax.Device) -> str | None:
 def compiler_options(device: jax.Device) -> dict[str, str]:
     """Return the `compiler_options` of a step that runs on devices like `device`."""
     return dict(_OPTIONS.get(generation(device) or "", {}))
+
+
+def ignore_absent_tpu() -> None:
+    """Keep JAX from starting the TPU runtime where libtpu is installed but there is no TPU.
+
+    It would cost every command a third of a second and three lines of warnings. A platform that was
+    chosen (JAX_PLATFORMS) stays, and with a CUDA plugin JAX has to look for itself.
+    """
+    chips = glob.glob("/dev/accel*") + glob.glob("/dev/vfio/[0-9]*")
+    cuda = any(importlib.util.find_spec(f"jax_cuda{version}_plugin") for version in (12, 13))
+    installed = importlib.util.find_spec("libtpu") is not None
+    if installed and not chips and not cuda and not jax.config.jax_platforms:
+        jax.config.update("jax_platforms", "cpu")

@@ -1,0 +1,204 @@
+"""`mdx-train plan`: a real compilation for absent TPUs, shared by the claims about it."""
+
+import dataclasses
+import json
+
+import jax
+import pytest
+from click.testing import CliRunner
+
+from mdx.errors import UsageError
+from mdx.model.config import ComputeConfig, LoraConfig, ModelConfig
+from mdx.model.sharding import MeshConfig
+from trainers.cli import main
+from trainers.loop import DataConfig
+from trainers.plan import COMPILED, OVER, PlanConfig, load_plan_config, make_plan, used_bytes
+from trainers.plan_count import estimate_memory, matmul_parameters, model_flops
+from trainers.plan_hlo import parse_module
+from trainers.plan_search import search
+from trainers.plan_step import planned_step
+from trainers.plan_topology import parse_topology, tpu_devices
+from trainers.sft import SftConfig
+
+KEYS = [
+    "fits",
+    "hbm_bytes_per_chip",
+    "hbm_limit_bytes",
+    "model_flops",
+    "collectives",
+    "projected_step_s",
+    "projected_mfu",
+    "compile_s",
+    "method",
+]
+MODEL = ModelConfig(
+    vocab_size=4096,
+    hidden_size=256,
+    intermediate_size=512,
+    num_hidden_layers=3,
+    num_attention_heads=2,
+    num_key_value_heads=1,
+    head_dim=128,
+    tie_word_embeddings=False,
+)
+TARGET = parse_topology("v5p:2x2x1")
+BLOCK = 128
+
+
+def sft_config(**changes):
+    fields = {
+        "compute": ComputeConfig(
+            dtype="bfloat16", remat="full", scan_layers=True, vocab_block=BLOCK
+        ),
+        "data": DataConfig(batch_size=4, seq_len=256),
+        **changes,
+    }
+    return SftConfig(**fields)
+
+
+@pytest.fixture(scope="module")
+def step():
+    return planned_step(sft_config(), MODEL, tpu_devices(TARGET))
+
+
+@pytest.fixture(scope="module")
+def plan_and_module(step):
+    wanted = PlanConfig(stage="sft", config=sft_config(), model=MODEL)
+    texts = []
+    plan = make_plan(wanted, TARGET, keep_text=texts.append)
+    return plan, parse_module(texts[0])
+
+
+def test_the_compiler_counts_the_arguments_that_we_count(plan_and_module):
+    plan, _ = plan_and_module
+    assert plan.method == COMPILED
+    # the compiler pads norms and scalars to whole tiles: some kilobytes
+    assert 0 <= plan.compiled_argument_bytes - plan.step.argument_bytes < 20_000
+    trained = 12 * MODEL.num_parameters // 4  # float32 weights and two moments, over 4 chips
+    assert plan.step.argument_bytes == pytest.approx(trained, rel=0.01)
+
+
+def test_no_logits_larger_than_a_block_exist(plan_and_module):
+    _, module = plan_and_module
+    wide = [
+        dims
+        for instruction in module.walk()
+        for dtype, dims in instruction.shapes
+        if dtype == "f32" and MODEL.vocab_size in dims and MODEL.hidden_size not in dims
+    ]
+    assert wide
+    assert max(jax.numpy.prod(jax.numpy.array(dims)) for dims in wide) <= BLOCK * MODEL.vocab_size
+
+
+def test_weights_are_gathered_twice_in_half_precision_and_gradients_summed_once(plan_and_module):
+    plan, _ = plan_and_module
+    collectives = plan.to_json()["collectives"]
+    half = 2 * MODEL.num_parameters
+    assert collectives["all-gather"]["bytes"] <= 2 * half * 1.1
+    summed = sum(
+        record["bytes"]
+        for kind, record in collectives.items()
+        if kind in ("all-reduce", "reduce-scatter")
+    )
+    assert summed <= half * 1.2
+
+
+def test_the_report_has_its_keys_and_adds_up(plan_and_module):
+    plan, _ = plan_and_module
+    report = json.loads(json.dumps(plan.to_json()))
+    assert list(report)[: len(KEYS)] == KEYS
+    assert report["fits"] is True
+    assert report["hbm_bytes_per_chip"] == pytest.approx(
+        report["argument_bytes"] + report["temporary_bytes"], rel=0.01
+    )
+    peak = TARGET.chip.peak_flops * 4
+    assert report["projected_mfu"] == pytest.approx(
+        report["model_flops"] / (peak * report["projected_step_s"])
+    )
+    assert sum(report["parts_s"].values()) == pytest.approx(report["projected_step_s"], rel=0.05)
+
+
+def test_flops_are_six_per_weight_and_the_causal_half_of_attention(step):
+    tokens = 4 * 256
+    layer = 256 * 128 * (2 + 1 + 1 + 2) + 3 * 256 * 512
+    assert matmul_parameters(MODEL) == 3 * layer + 4096 * 256
+    attention = 6 * 3 * 2 * 128 * 256
+    assert model_flops(step) == tokens * (6 * (3 * layer + 4096 * 256) + attention)
+
+
+def test_frozen_weights_cost_two_passes_and_no_moments(step):
+    adapted = planned_step(sft_config(lora=LoraConfig(rank=8)), MODEL, tpu_devices(TARGET))
+    assert 0.6 < model_flops(adapted) / model_flops(step) < 0.75
+    assert adapted.argument_bytes < 0.3 * step.argument_bytes
+
+
+def test_the_program_does_not_grow_with_depth():
+    devices = tpu_devices(parse_topology("v5e:2x2"))
+    lengths = []
+    for depth in (2, 12):
+        model = dataclasses.replace(MODEL, num_hidden_layers=depth)
+        lengths.append(len(planned_step(sft_config(), model, devices).lower().as_text()))
+    assert lengths[1] < 1.02 * lengths[0]
+
+
+def test_more_remat_is_estimated_to_keep_less(step):
+    totals = [
+        estimate_memory(step, ComputeConfig(dtype="bfloat16", remat=remat)).total
+        for remat in ("none", "minimal", "attention", "full")
+    ]
+    assert totals == sorted(totals, reverse=True)
+    assert len(set(totals)) == 4
+
+
+def test_an_impossible_set_up_says_by_how_much_it_is_over():
+    model = dataclasses.replace(MODEL, hidden_size=8192, intermediate_size=65536, vocab_size=65536)
+    config = sft_config(data=DataConfig(batch_size=4, seq_len=128))
+    wanted = PlanConfig(stage="sft", config=config, model=model)
+    plan = make_plan(wanted, parse_topology("v5e:2x2"))
+    report = plan.to_json()
+    assert plan.method == OVER
+    assert report["fits"] is False
+    assert report["over_bytes"] == report["hbm_bytes_per_chip"] - report["hbm_limit_bytes"] > 0
+    assert report["hbm_bytes_per_chip"] > report["argument_bytes"]
+    assert report["projected_step_s"] is None
+
+
+def test_the_compilers_refusal_is_read():
+    message = "RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 20.50G of 15.75G hbm"
+    assert used_bytes(message, 7) == int(20.5 * 2**30)
+    message = "required for HLO temporaries (25.35G) exceeds available HBM (15.75G)."
+    assert used_bytes(message, 7) == int(25.35 * 2**30) + 7
+    with pytest.raises(UsageError, match="INTERNAL"):
+        used_bytes("INTERNAL: something else\nand more", 7)
+
+
+def test_wrong_topologies_and_meshes_are_one_line():
+    for name in ("v5p:3x4", "v9:2x2", "v5p", "v5e:0x2"):
+        result = CliRunner().invoke(main, ["plan", "--stage", "sft", "--topology", name])
+        assert result.exit_code == 2
+        assert result.output.count("\n") == 1
+        assert "v5p:2x2x1" in result.output
+    with pytest.raises(UsageError, match="does not exist"):
+        tpu_devices(parse_topology("v5e:7x13"))
+    with pytest.raises(UsageError, match="mesh"):
+        planned_step(sft_config(mesh=MeshConfig(fsdp=3)), MODEL, tpu_devices(TARGET))
+
+
+def test_every_shipped_size_is_found_beside_its_configuration():
+    sizes = {"0.6b": 0.6e9, "4b": 4.0e9, "8b": 8.2e9, "32b": 32.8e9}
+    for size, count in sizes.items():
+        wanted = load_plan_config(None, (f"configs/qwen3_{size}/sft.yaml",), ())
+        assert wanted.stage == "sft"
+        assert wanted.model.num_parameters == pytest.approx(count, rel=0.02)
+
+
+def test_search_names_the_fastest_set_up_that_fits():
+    wanted = PlanConfig(stage="sft", config=sft_config(), model=MODEL)
+    found = search(wanted, TARGET, max_compiles=50, estimate=True)
+    report = found.to_json()
+    assert report["fits"] is True
+    assert "compute.remat=none" in report["overrides"]  # a small model has the memory
+    assert "mesh.tensor=1" in report["overrides"]  # and nothing to win from splitting heads
+    vast = dataclasses.replace(MODEL, hidden_size=32768, intermediate_size=131072)
+    with pytest.raises(UsageError, match="nothing fits"):
+        search(dataclasses.replace(wanted, model=vast), TARGET, max_compiles=2, estimate=True)
