@@ -184,7 +184,8 @@ def _compiled(
     """Compile the step; return what the compiler says, or by how much it refuses."""
     lowered = step.lower()
     started, cpu = time.perf_counter(), time.process_time()
-    over, program = 0, None
+    over = 0
+    program: Any = None  # jax.stages.Compiled, whose analyses may be None elsewhere
     try:
         program = lowered.compile()
     except JaxRuntimeError as error:

@@ -48,13 +48,14 @@ def planned_state(params: PyTree, optimizer: optax.GradientTransformation) -> Tr
     """
     replicated = _replicated(jax.tree.leaves(params)[0].sharding)
     opt_state = jax.eval_shape(optimizer.init, params)
-    state = TrainState(
+    shapes: Any = TrainState  # of shapes and of shardings instead of arrays
+    state = shapes(
         step=jax.ShapeDtypeStruct((), jnp.int32),
         params=params,
         opt_state=opt_state,
         key=jax.eval_shape(lambda: jax.random.key(0)),
     )
-    placed = TrainState(
+    placed = shapes(
         step=replicated,
         params=jax.tree.map(lambda leaf: leaf.sharding, params),
         opt_state=_like_params(opt_state, params, replicated),

@@ -64,7 +64,7 @@ def jit_update(update: Update, state: TrainState) -> Any:
     with the options of its devices.
     """
     placed = jax.tree.map(lambda leaf: leaf.sharding, state)
-    device = min(state.step.sharding.device_set, key=lambda device: device.id)
+    device: Any = next(iter(state.step.sharding.device_set))
 
     @functools.wraps(update)
     def on_mesh(*arguments: Any) -> Any:

@@ -6,6 +6,7 @@ values were ranked by projecting Qwen3-8B's step with each (docs/log.md); none c
 
 import glob
 import importlib.util
+from typing import Any
 
 import jax
 
@@ -52,8 +53,9 @@ def ignore_absent_tpu() -> None:
     It would cost every command a third of a second and three lines of warnings. A platform that was
     chosen (JAX_PLATFORMS) stays, and with a CUDA plugin JAX has to look for itself.
     """
+    settings: Any = jax.config
     chips = glob.glob("/dev/accel*") + glob.glob("/dev/vfio/[0-9]*")
     cuda = any(importlib.util.find_spec(f"jax_cuda{version}_plugin") for version in (12, 13))
     installed = importlib.util.find_spec("libtpu") is not None
-    if installed and not chips and not cuda and not jax.config.jax_platforms:
+    if installed and not chips and not cuda and not settings.jax_platforms:
         jax.config.update("jax_platforms", "cpu")
