@@ -59,7 +59,7 @@ class Simulation:
     potential: Potential | None = None  # where there is no material
     failed_scripts: tuple[str, ...] = ()  # repair only: what there is to repair
     files: Mapping[str, bytes] = field(default_factory=dict)  # given to the script
-    elements: tuple[str, ...] = ()  # where there is no material
+    elements: tuple[str, ...] = ()  # of the atom types; those of the material if empty
     asked_as: "Family | None" = None  # repair only: the family whose texts ask for it
 
     @property
@@ -70,6 +70,10 @@ class Simulation:
     def asking(self, slots: Mapping[str, Slot]) -> "Simulation":
         """Return the same simulation whose texts have these slots."""
         return replace(self, slots=slots)
+
+    def made_of(self, elements: tuple[str, ...]) -> "Simulation":
+        """Return the same simulation whose atom types are these elements."""
+        return replace(self, elements=elements)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -170,7 +170,7 @@ def _task(
         prompt=text,
         checks=checks,
         potential=potential,
-        elements=material.elements if material else simulation.elements,
+        elements=simulation.elements or (material.elements if material else ()),
         volume_per_atom=simulation.volume_per_atom,
         num_steps=simulation.num_steps,
         files=simulation.files,

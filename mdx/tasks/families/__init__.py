@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from mdx.errors import UsageError
 from mdx.tasks.families import (
+    alloy,
     berendsen,
     centrosymmetry,
     coexistence,
@@ -16,6 +17,8 @@ from mdx.tasks.families import (
     conductivity_gk,
     conductivity_mp,
     coordination,
+    core_shell,
+    crack,
     crystal,
     csvr,
     deposition,
@@ -26,6 +29,7 @@ from mdx.tasks.families import (
     equilibrate,
     evaporation,
     gcmc,
+    granular,
     heat_capacity,
     heating,
     impact,
@@ -37,28 +41,38 @@ from mdx.tasks.families import (
     lj_liquid,
     melt_quench,
     minimizer,
+    mistakes,
     morse,
     msd,
+    multilayer,
     nanoparticle_melting,
     nanosphere,
+    nanowire,
     noble_gas,
     nph,
     npt,
     npt_flexible,
     nve,
     nvt,
+    oriented,
     other_phase,
+    porous,
+    primitive,
     profile,
     quench,
     rdf,
     repair,
     restart,
+    rough_surface,
     shear,
+    sheet,
+    sintering,
     stress_strain,
     surface,
     tension,
     thermal_expansion,
     trajectory,
+    twin,
     vacancy,
     vacf,
     viscosity_mp,
@@ -123,11 +137,25 @@ SIMULATION_FAMILIES: tuple[Family, ...] = (
     noble_gas.FAMILY,
     viscosity_mp.FAMILY,
     viscosity_sllod.FAMILY,
+    alloy.FAMILY,
+    core_shell.FAMILY,
+    crack.FAMILY,
+    granular.FAMILY,
+    multilayer.FAMILY,
+    nanowire.FAMILY,
+    oriented.FAMILY,
+    porous.FAMILY,
+    primitive.FAMILY,
+    rough_surface.FAMILY,
+    sheet.FAMILY,
+    sintering.FAMILY,
+    twin.FAMILY,
 )
 
 FAMILIES: tuple[Family, ...] = (
     *SIMULATION_FAMILIES,
     repair.repair_of(SIMULATION_FAMILIES),
+    *mistakes.repairs_of(SIMULATION_FAMILIES),
 )
 
 
@@ -142,5 +170,6 @@ def choose_families(names: Sequence[str]) -> tuple[Family, ...]:
         if name not in known:
             raise UsageError(f"there is no task family {name!r}; there are {', '.join(known)}")
     bases = tuple(f for f in SIMULATION_FAMILIES if not names or f.name in names)
-    repairs = (repair.repair_of(bases or SIMULATION_FAMILIES),)
+    repaired = bases or SIMULATION_FAMILIES
+    repairs = (repair.repair_of(repaired), *mistakes.repairs_of(repaired))
     return (*bases, *(f for f in repairs if not names or f.name in names))

@@ -28,7 +28,11 @@ def draw(rng: Random, pool: Pool) -> Simulation:
         "depth": length_slot(depth),
         "temperature": temperature_slot(t),
     }
-    checks = (Check(kind=CheckKind.METHOD, text="indent"),)
+    checks = (
+        Check(kind=CheckKind.METHOD, text="indent"),
+        # of all atoms, while those of the lowest layer are at rest
+        Check(kind=CheckKind.TEMPERATURE, target=round(t * (1 - 1 / nz), 2), tolerance=0.1),
+    )
     return slab.simulation(commands, checks, "nvt", slots)
 
 

@@ -21,7 +21,7 @@ def draw(rng: Random, pool: Pool) -> Simulation:
     """Draw a metal, its temperature, cutoff, size and duration."""
     symbol = rng.choice(list(_METALS))
     english, chinese, depth, alpha, r0, a, mass = _METALS[symbol]
-    kelvin, cutoff = 50 * rng.randint(2, 10), rng.choice((6.0, 6.5, 7.0))
+    kelvin, cutoff = 50 * rng.randint(2, 10), rng.choice((7.0, 7.5, 8.0))
     edge, num_steps, dt = rng.choice((3, 4)), rng.choice((400, 500, 600)), 0.002
     style, coeff = f"morse {cutoff:g}", f"1 1 {depth:g} {alpha:g} {r0:g}"
     commands = (
