@@ -77,7 +77,8 @@ def test_texts_state_the_numbers_and_files_that_checks_demand(family: Family):
             CheckKind.TEMPERATURE: (1, 2),  # half of it stays kinetic in NVE and NPH
             CheckKind.RAMP: (1,),
         }.items():
-            if kind in targets:
+            clamped = kind is CheckKind.TEMPERATURE and family.name == "indentation"
+            if kind in targets and not clamped:  # atoms at rest lower the mean
                 ways = {float(f"{targets[kind] * factor:.10g}") for factor in factors}
                 assert ways & stated, (kind, task.prompt)
         if CheckKind.NUM_STEPS in targets:

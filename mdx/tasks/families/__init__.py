@@ -29,6 +29,7 @@ from mdx.tasks.families import (
     equilibrate,
     evaporation,
     gcmc,
+    grain_boundary,
     granular,
     heat_capacity,
     heating,
@@ -56,6 +57,8 @@ from mdx.tasks.families import (
     nvt,
     oriented,
     other_phase,
+    oxide,
+    polymer,
     porous,
     primitive,
     profile,
@@ -67,10 +70,12 @@ from mdx.tasks.families import (
     shear,
     sheet,
     sintering,
+    stacking_fault,
     stress_strain,
     surface,
     tension,
     thermal_expansion,
+    torsion,
     trajectory,
     twin,
     vacancy,
@@ -78,6 +83,7 @@ from mdx.tasks.families import (
     viscosity_mp,
     viscosity_sllod,
     void,
+    water,
 )
 from mdx.tasks.family import Family
 
@@ -150,6 +156,12 @@ SIMULATION_FAMILIES: tuple[Family, ...] = (
     sheet.FAMILY,
     sintering.FAMILY,
     twin.FAMILY,
+    grain_boundary.FAMILY,
+    oxide.FAMILY,
+    polymer.FAMILY,
+    stacking_fault.FAMILY,
+    torsion.FAMILY,
+    water.FAMILY,
 )
 
 FAMILIES: tuple[Family, ...] = (
