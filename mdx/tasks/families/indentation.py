@@ -31,7 +31,7 @@ def draw(rng: Random, pool: Pool) -> Simulation:
     checks = (
         Check(kind=CheckKind.METHOD, text="indent"),
         # of all atoms, while those of the lowest layer are at rest
-        Check(kind=CheckKind.TEMPERATURE, target=round(t * (1 - 1 / nz), 2), tolerance=0.1),
+        Check(kind=CheckKind.TEMPERATURE, target=round(t * (1 - 1 / nz), 2), tolerance=0.05),
     )
     return slab.simulation(commands, checks, "nvt", slots)
 
