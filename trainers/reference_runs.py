@@ -23,7 +23,7 @@ import trainers.reference_facts as reference_facts_module
 from mdx.code_digest import code_digest
 from mdx.errors import UsageError
 from mdx.lammps.run import RunLimits, RunRequest, RunResult, RunStatus, from_json, to_json
-from mdx.rewards import score
+from mdx.rewards import describe_failure, passed, score
 from mdx.tasks.task import Task
 from rollout_farm.client import Farm
 from trainers.reference_facts import ReferenceFacts, reference_facts
@@ -179,7 +179,7 @@ def _outcome(job: Job, result: RunResult, setting: str) -> Outcome:
         setting=setting,
         rewards=tuple(reward.total for reward in rewards),
         status=result.status,
-        error=result.error or "",
+        error=result.error or ("" if passed(rewards[0]) else describe_failure(result, rewards[0])),
         evidence=to_json(evidence).decode(),
         facts=reference_facts(job.tasks[0], job.script, result),
         lammps_version=result.lammps_version,
