@@ -110,7 +110,10 @@ def _pair_order(commands: Commands, rng: Random) -> Commands | None:
 
 def _box_order(commands: Commands, rng: Random) -> Commands | None:
     """Create atoms, or set a mass, before there is a box."""
-    box = _find(commands, "create_box")[0]
+    boxes = _find(commands, "create_box")
+    if not boxes:
+        return None
+    box = boxes[0]
     early = rng.choice(_find(commands, "create_atoms", "mass", "pair_coeff", "velocity"))
     rest = [c for i, c in enumerate(commands) if i != early]
     return [*rest[:box], commands[early], *rest[box:]]
@@ -157,7 +160,10 @@ def _missing_pair_style(commands: Commands, rng: Random) -> Commands | None:
 
 def _units_mistake(commands: Commands, rng: Random) -> Commands | None:
     """Set the units when there is a box already."""
-    place, box = _find(commands, "units")[0], _find(commands, "create_box")[0]
+    boxes = _find(commands, "create_box", "read_data")
+    if not boxes:
+        return None
+    place, box = _find(commands, "units")[0], boxes[0]
     rest = [c for i, c in enumerate(commands) if i != place]
     return [*rest[:box], commands[place], *rest[box:]]
 
@@ -175,7 +181,10 @@ def _wrong_element(commands: Commands, rng: Random) -> Commands | None:
 
 def _too_many_types(commands: Commands, rng: Random) -> Commands | None:
     """Create atoms of a type that the box does not have."""
-    place = rng.choice(_find(commands, "create_atoms"))
+    places = _find(commands, "create_atoms")
+    if not places:
+        return None
+    place = rng.choice(places)
     words = commands[place].split()
     words[1] = "3"
     return _replace(commands, place, " ".join(words))
