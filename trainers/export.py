@@ -14,21 +14,32 @@ from mdx.model.decoder import abstract_params
 from mdx.model.hf import save_hf
 from mdx.model.hf_config import read_config
 from mdx.model.lora import abstract_adapters, attach
+from mdx.model.peft import save_adapters
 from mdx.model.rope import RopeScaling
 from trainers.checkpoint import restore_params
 from trainers.policy import Policy, load_base
-from trainers.run_dir import CONFIG, EXPORT, mark_complete
+from trainers.run_dir import ADAPTER, CONFIG, EXPORT, mark_complete
 from trainers.state import PyTree, TrainState
 
 
-def finish(run_dir: str, policy: Policy, state: TrainState, base: PyTree | None = None) -> None:
+def finish(
+    run_dir: str,
+    policy: Policy,
+    state: TrainState,
+    base: PyTree | None = None,
+    *,
+    init_from: str = "",
+) -> None:
     """Export the last state of a run to `<run_dir>/export` and mark the run complete.
 
-    With LoRA, `base` are the frozen weights that the adapters of the state are merged into.
+    With LoRA, `base` are the frozen weights, from `init_from`, that the adapters of the state are
+    merged into; the adapters alone go to `<run_dir>/adapter`, as peft writes them.
     """
     params = attach(base, state.params)
     out_dir = f"{run_dir}/{EXPORT}"
     save_hf(params, policy.model, policy.tokenizer_dir, out_dir, lora=policy.lora)
+    if policy.lora.rank:
+        save_adapters(state.params, policy.lora, init_from, f"{run_dir}/{ADAPTER}")
     mark_complete(run_dir, int(state.step))
 
 

@@ -69,7 +69,7 @@ def run(config: GrpoConfig) -> str:
     with config.farm.connect() as farm:
         stage, state = _prepare(config, farm)
         state = _train(stage, state)
-    finish(config.run_dir, stage.policy, state, stage.base)
+    finish(config.run_dir, stage.policy, state, stage.base, init_from=config.init_from)
     return config.run_dir
 
 

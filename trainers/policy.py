@@ -22,6 +22,7 @@ from mdx.model.decoder import GraphDef, init, structure
 from mdx.model.hf import load_hf
 from mdx.model.hf_config import read_config
 from mdx.model.lora import init_adapters
+from mdx.model.peft import load_adapters
 from mdx.model.sharding import shard_params
 from mdx.tokenizer import Tokenizer
 from trainers.run_dir import write_atomically
@@ -92,8 +93,25 @@ def start_weights(
             return Weights(trained=load_hf(init_from, mesh=mesh)[2], base=None)
         return Weights(trained=shard_params(init(policy.model, key=key)[1], mesh), base=None)
     base = load_base(run_dir, policy.lora, init_from=init_from, mesh=mesh)
-    adapters = init_adapters(policy.model, policy.lora, jax.random.fold_in(key, 1))
+    if policy.lora.adapter:
+        adapters = _trained_before(policy)
+    else:
+        adapters = init_adapters(policy.model, policy.lora, jax.random.fold_in(key, 1))
     return Weights(trained=shard_params(adapters, mesh), base=base)
+
+
+def _trained_before(policy: Policy) -> PyTree:
+    """Return the adapters in `lora.adapter`; raises UsageError where they are of another shape."""
+    lora = policy.lora
+    saved, adapters = load_adapters(lora.adapter, policy.model)
+    for name, theirs, ours in (
+        ("rank", saved.rank, lora.rank),
+        ("alpha", saved.alpha, lora.alpha),
+        ("targets", sorted(saved.targets), sorted(lora.targets)),
+    ):
+        if theirs != ours:
+            raise UsageError(f"lora.{name} must be {theirs}, as in {lora.adapter}, not {ours}")
+    return adapters
 
 
 def load_base(

@@ -4,6 +4,7 @@
     <run_dir>/metrics.jsonl   one line a step (`trainers.hooks`)
     <run_dir>/checkpoints/    to resume (`trainers.checkpoint`)
     <run_dir>/export/         to use: a Hugging Face directory (`trainers.export`)
+    <run_dir>/adapter/        with LoRA: the adapters alone, a PEFT directory (`mdx.model.peft`)
     <run_dir>/base.json       with LoRA: which weights the adapters belong to (`trainers.policy`)
     <run_dir>/complete.json   written last; the step that the export is of
 
@@ -23,6 +24,7 @@ from mdx.errors import UsageError
 
 CONFIG = "config.yaml"
 EXPORT = "export"
+ADAPTER = "adapter"
 _COMPLETE = "complete.json"
 
 # What may change between a run and its continuation: places, cadences, the length, devices and

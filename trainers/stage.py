@@ -77,4 +77,4 @@ def train_next_token(config: StageConfig, policy: Policy, batches: Batches, *, s
         checkpoint=config.checkpoint,
         place=lambda batch: shard_batch(batch, mesh),
     )
-    finish(config.run_dir, policy, state, weights.base)
+    finish(config.run_dir, policy, state, weights.base, init_from=config.init_from)

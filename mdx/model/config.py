@@ -102,12 +102,14 @@ class LoraConfig:
     rank: inner dimension of A B; 0 trains all weights instead.
     targets: projections that get an adapter, by their Hugging Face names.
     base_dtype: of the frozen weights; adapters are float32.
+    adapter: a PEFT directory to start from, of the same rank, alpha and targets; empty: new ones.
     """
 
     rank: int = 0
     alpha: float = 32.0
     targets: tuple[str, ...] = LORA_TARGETS
     base_dtype: str = "bfloat16"
+    adapter: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "targets", tuple(self.targets))  # a list where it came from YAML

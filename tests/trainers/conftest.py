@@ -167,4 +167,5 @@ def _question(i: int) -> dict[str, str]:
 def _task(i: int) -> dict[str, object]:
     task = Task(id=f"t-{i}", family="nve", prompt=f"Run {10 * (i + 1)} steps of fcc copper.")
     texts = {"id": task.id, "prompt": task.prompt, "script": _script(i)}
-    return {**texts, "reward": 1.0, "task": to_json(task).decode()}
+    nothing = {"failed_script": "", "error": ""}
+    return {**texts, **nothing, "reward": 1.0, "task": to_json(task).decode()}

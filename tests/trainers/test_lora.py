@@ -12,12 +12,14 @@ from mdx.model.config import ComputeConfig, LoraConfig, ModelConfig
 from mdx.model.decoder import init
 from mdx.model.hf import load_hf, save_hf
 from mdx.model.lora import abstract_adapters, attach, merge
+from mdx.model.peft import load_adapters
+from mdx.model.sharding import make_mesh
 from trainers.checkpoint import CheckpointConfig, restore_params
 from trainers.export import export_run
 from trainers.hooks import read_metrics
 from trainers.loop import DataConfig
 from trainers.optim import OptimConfig
-from trainers.policy import fingerprint
+from trainers.policy import describe_policy, fingerprint, start_weights
 from trainers.sft import SftConfig, run
 
 MODEL = ModelConfig(
@@ -71,6 +73,31 @@ def test_export_is_the_base_with_the_adapters_merged(start, tmp_path):
     np.testing.assert_array_equal(found["embed_tokens"], base["embed_tokens"])
     assert export_run(start.run_dir, str(tmp_path / "again")) == 12
     jax.tree.map(np.testing.assert_array_equal, load_hf(str(tmp_path / "again"))[2], found)
+
+
+def test_adapters_are_left_for_peft_and_may_be_where_a_run_starts(start, tmp_path):
+    _, adapters = restore_params(start.run_dir, abstract_adapters(MODEL, LORA))
+    saved, found = load_adapters(f"{start.run_dir}/adapter", MODEL)
+    assert (saved.rank, saved.alpha) == (LORA.rank, LORA.alpha)
+    jax.tree.map(np.testing.assert_array_equal, found, adapters)
+    lora = dataclasses.replace(LORA, adapter=f"{start.run_dir}/adapter")
+    begun = weights_of(start, lora, tmp_path)
+    jax.tree.map(np.testing.assert_array_equal, begun.trained, adapters)
+    with pytest.raises(UsageError, match=r"lora\.alpha must be 8\.0, as in .*, not 9"):
+        weights_of(start, dataclasses.replace(lora, alpha=9.0), tmp_path)
+
+
+def weights_of(config, lora, run_dir):
+    policy = describe_policy(
+        MODEL, config.compute, lora, init_from=config.init_from, tokenizer_dir=""
+    )
+    return start_weights(
+        policy,
+        make_mesh(),
+        init_from=config.init_from,
+        run_dir=str(run_dir),
+        key=jax.random.key(0),
+    )
 
 
 def test_resuming_reads_the_base_anew_and_refuses_another_in_one_line(start, tiny_data, tmp_path):
