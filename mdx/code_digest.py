@@ -10,10 +10,11 @@ RUNS_AND_REWARDS = ("mdx/lammps", "mdx/rewards", "mdx/tasks", "rollout_farm")
 
 @functools.cache
 def code_digest(folders: tuple[str, ...] = RUNS_AND_REWARDS) -> str:
-    """Return the hash of the Python files in these folders of MDX, names and content."""
+    """Return the hash of the Python and JSON files in these folders of MDX, names and content."""
     digest = hashlib.sha256()
     for folder in folders:
-        for path in sorted((_ROOT / folder).rglob("*.py")):
+        files = (path for path in (_ROOT / folder).rglob("*") if path.suffix in (".py", ".json"))
+        for path in sorted(files):
             content = path.read_bytes()
             digest.update(f"{path.relative_to(_ROOT)} {len(content)}\n".encode() + content)
     return digest.hexdigest()

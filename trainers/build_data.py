@@ -1,62 +1,61 @@
 """Build the three data sets: draw, run every reference script, keep what is right, write.
 
     mdx-data build --config configs/tiny/data.yaml out_dir=data/tiny
+    mdx-data build --config configs/data/full.yaml          # 46,000 scripts
 
-draw     simulations of every family, each asked for in several phrasings, split without overlap
+draw     simulations of every family, each asked for in one or more phrasings, split by split
 run      every reference script on the farm, and the broken script of every repair
 keep     what ends well with R >= min_reward; a repair's broken script must not solve the task
-write    MD-CodeGen from what was kept, MD-Knowledge and MD-InstructQA beside it, manifest.json
+write    MD-CodeGen from what was kept, MD-Knowledge and MD-InstructQA beside it, the data sets'
+         cards, timings.jsonl, and manifest.json once all of it is there
 
-The order is that of drawing, so one seed gives one set of records (but for measured wall times).
-A build that was killed goes on where it stopped, and a finished one returns at once. MD-GRPO takes
-its prompts from the train split: tasks that SFT has shown, never one of the test split.
+The order is that of drawing, and nothing is selected by measured times (`reference_facts`), so one
+seed gives the same files, byte for byte, whatever the farm's size or load; only `timings.jsonl`
+differs. A build that was killed goes on where it stopped, and a finished one returns at once.
 """
 
-import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from itertools import groupby
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
-from mdx.data.datasets import SPLITS, Record, write_dataset
+from mdx.data.datasets import Record, write_dataset
 from mdx.errors import MdxError
-from mdx.lammps.run import RunLimits, RunStatus
-from mdx.tasks.generate import Example, draw_examples, skeleton
+from mdx.lammps.run import RunStatus
+from mdx.tasks.generate import Example, draw_groups
+from mdx.tasks.splits import skeleton
 from rollout_farm.client import Farm
-from trainers.data_records import Kept, code_records, digest_of, document_records, question_records
-from trainers.farm_config import FarmConfig
+from trainers.build_config import BuildConfig, Plan, plans_of
+from trainers.build_manifest import (
+    MANIFEST,
+    Manifest,
+    check_disjoint,
+    finished_manifest,
+    make_manifest,
+)
+from trainers.data_cards import write_cards
+from trainers.data_records import Kept, code_records, document_records, question_records
 from trainers.hooks import ProgressDisplay
 from trainers.reference_runs import Job, Journal, Outcome, run_jobs, setting_of
 from trainers.run_dir import write_atomically
 
-MANIFEST = "manifest.json"
+TIMINGS = "timings.jsonl"
 _JOURNAL = "reference_runs.jsonl"
 _PASSING = 0.9
-_PLACES = ("out_dir", "farm")  # configuration that does not change what is built
+
+Group = tuple[Example, ...]  # the phrasings of one script
 
 
 @dataclass(frozen=True, kw_only=True)
-class BuildConfig:
-    """What to build. Numbers count scripts before those that miss `min_reward` are dropped."""
+class SplitResult:
+    """What became of the groups that were drawn for one split."""
 
-    out_dir: str = "data/tiny"
-    seed: int = 0
-    num_train_scripts: int = 1200
-    phrasings_per_script: int = 4  # of the train split; the others have one
-    num_validation_scripts: int = 50
-    num_test_scripts: int = 250
-    num_questions: int = 1000
-    families: list[str] = field(default_factory=list)  # all if empty
-    material_set: str = "all"  # or "basic": the pool of materials that is drawn from
-    min_reward: float = 0.95
-    farm: FarmConfig = field(default_factory=FarmConfig)
-
-
-Group = tuple[Example, ...]  # the phrasings of one script
-Manifest = dict[str, Any]
+    groups: list[Group] = field(default_factory=list)
+    kept: list[Kept] = field(default_factory=list)
+    dropped: Counter[tuple[str, str]] = field(default_factory=Counter)  # (family, reason)
+    passed_over: Counter[str] = field(default_factory=Counter)  # by reason: no fault of theirs
 
 
 def run(config: BuildConfig) -> Manifest:
@@ -73,94 +72,162 @@ def build_data(config: BuildConfig, farm: Farm) -> Manifest:
 
     Raises FarmError where infrastructure fails, MdxError where no script of a split is right.
     """
-    groups = draw_groups(config)
-    jobs = _jobs(groups)
-    setting = setting_of(config.farm.limits)
-    with Journal(Path(config.out_dir) / _JOURNAL, setting) as journal:
-        _run_missing(jobs, journal, farm, config.farm.limits)
-        outcomes = journal.outcomes
-    kept = {split: keep(groups[split], outcomes, config.min_reward) for split in SPLITS}
-    for split in SPLITS:
-        if not kept[split]:
+    out_dir = Path(config.out_dir)
+    plans = plans_of(config)
+    with (
+        Journal(out_dir / _JOURNAL, setting_of(config.farm.limits)) as journal,
+        ProgressDisplay(
+            "reference scripts", done=0, num_steps=sum(plan.num_scripts for plan in plans)
+        ) as display,
+    ):
+        workshop = _Workshop(config, farm, journal, display)
+        results = {plan.split: workshop.fill(plan) for plan in plans}
+    for split, result in results.items():
+        if not result.kept:
             raise MdxError(
                 f"no reference of the {split} split reaches R >= {config.min_reward}: see "
                 f"{_JOURNAL} in {config.out_dir} for what LAMMPS said"
             )
+    (out_dir / MANIFEST).unlink(missing_ok=True)  # it would vouch for what is replaced
     data_sets: dict[str, Mapping[str, Sequence[Record]]] = {
-        "md_code_gen": {split: code_records(kept[split]) for split in SPLITS},
+        "md_code_gen": {split: code_records(result.kept) for split, result in results.items()},
         "md_instruct_qa": question_records(config.seed, config.num_questions),
-        "md_knowledge": document_records([k.example for k in kept["train"]], config.seed),
+        "md_knowledge": document_records([k.example for k in results["train"].kept], config.seed),
     }
-    (Path(config.out_dir) / MANIFEST).unlink(missing_ok=True)  # it would vouch for what is replaced
     for name, splits in data_sets.items():
         write_dataset(name, config.out_dir, splits)
-    manifest = {
-        "config": _content(config),
-        "drawn": _digest(jobs),
-        "data_sets": {name: _summary(splits) for name, splits in data_sets.items()},
-        "families": _shares_dropped(groups, kept),
-    }
-    write_atomically(Path(config.out_dir) / MANIFEST, json.dumps(manifest, indent=2) + "\n")
+    _write_timings(out_dir / TIMINGS, [k for result in results.values() for k in result.kept])
+    proof = check_disjoint(config.out_dir)
+    manifest = make_manifest(config, data_sets, results, proof)
+    manifest = write_cards(config.out_dir, manifest)
+    write_atomically(out_dir / MANIFEST, json.dumps(manifest, indent=2) + "\n")
     return manifest
 
 
-def finished_manifest(config: BuildConfig) -> Manifest | None:
-    """Return the manifest if `out_dir` already holds what `config` asks for, else None.
+class _Workshop:
+    """Draws and runs the scripts of one split after the other until each is full."""
 
-    A change of the families' code counts as a change: what is drawn is part of the manifest.
-    """
-    file = Path(config.out_dir) / MANIFEST
-    if not file.is_file():
-        return None
-    manifest = json.loads(file.read_text(encoding="utf-8"))
-    same = manifest["config"] == _content(config)
-    return manifest if same and manifest["drawn"] == _digest(_jobs(draw_groups(config))) else None
+    def __init__(
+        self, config: BuildConfig, farm: Farm, journal: Journal, display: ProgressDisplay
+    ) -> None:
+        self._config = config
+        self._farm = farm
+        self._journal = journal
+        self._display = display
+        self._done = 0
+        self._owners: dict[str, str] = {}  # split of each skeleton and text
 
+    def fill(self, plan: Plan) -> SplitResult:
+        """Draw and run until the split has `plan.num_scripts` scripts, or so many were drawn."""
+        result = SplitResult()
+        groups = self._new_groups(plan, result)
+        missing = plan.num_scripts
+        while missing > 0:
+            drawn = self._run(islice(groups, missing))
+            if not drawn:
+                raise MdxError(
+                    f"the {plan.split} split has only {plan.num_scripts - missing} scripts to "
+                    f"keep, not {plan.num_scripts}: ask for fewer, or hold out more"
+                )
+            num_kept = sum(self._judge(group, plan, result) for group in drawn)
+            missing -= num_kept if self._config.held_out.exact else len(drawn)
+        return result
 
-def draw_groups(config: BuildConfig) -> dict[str, list[Group]]:
-    """Return the drawn examples of each split, the phrasings of a script together.
-
-    Neither a script (up to its random seeds) nor a text occurs in two splits.
-    """
-    sizes = (config.num_train_scripts, config.num_validation_scripts, config.num_test_scripts)
-    groups = {}
-    for split, num_scripts in zip(SPLITS, sizes, strict=True):
-        drawn = draw_examples(
-            split=split,
-            num_scripts=num_scripts,
-            seed=config.seed,
-            phrasings_per_script=config.phrasings_per_script if split == "train" else 1,
-            families=config.families,
-            material_set=config.material_set,
+    def _new_groups(self, plan: Plan, result: SplitResult) -> Iterator[Group]:
+        """Yield groups that share neither a skeleton nor a text with a split drawn before."""
+        drawn = draw_groups(
+            split=plan.split,
+            seed=self._config.seed,
+            phrasings_per_script=plan.phrasings,
+            families=plan.families,
+            material_set=self._config.material_set,
+            held_out=self._config.held_out.held_out,
         )
-        groups[split] = [tuple(group) for _, group in groupby(drawn, key=lambda e: e.script)]
-    _check_disjoint(groups)
-    return groups
+        for group in drawn:
+            marks = {skeleton(group[0].script), *(example.task.prompt for example in group)}
+            if any(self._owners.get(mark, plan.split) != plan.split for mark in marks):
+                result.passed_over["also in another split"] += 1
+                continue
+            self._owners.update(dict.fromkeys(marks, plan.split))
+            yield group
+
+    def _run(self, groups: Iterable[Group]) -> list[Group]:
+        """Run what the journal does not know, drawing while the farm works; return the groups."""
+        drawn: list[Group] = []
+
+        def missing_jobs() -> Iterator[Job]:
+            asked: set[str] = set()
+            for group in groups:
+                drawn.append(group)
+                jobs = [job for job in _jobs(group) if job.key not in asked]
+                asked.update(job.key for job in jobs)
+                jobs = [job for job in jobs if job.key not in self._journal.outcomes]
+                self._count(not jobs)
+                yield from jobs
+
+        for outcome in run_jobs(missing_jobs(), self._farm, self._config.farm.limits):
+            self._journal.add(outcome)
+            self._count(outcome.is_reference)
+        return drawn
+
+    def _count(self, finished: bool) -> None:
+        if finished:
+            self._done += 1
+            self._display.update(self._done, {})
+
+    def _judge(self, group: Group, plan: Plan, result: SplitResult) -> bool:
+        """Add the group and what is kept of it to `result`; tell whether anything is."""
+        outcomes = self._journal.outcomes
+        cost_s = outcomes[_reference_job(group).key].facts.cost_s
+        if plan.max_cost_s is not None and cost_s > plan.max_cost_s:
+            result.passed_over["costs more than max_grpo_cost_s"] += 1
+            return False
+        result.groups.append(group)
+        kept = keep([group], outcomes, self._config.min_reward, result.dropped)
+        result.kept.extend(kept)
+        return bool(kept)
 
 
-def keep(groups: Sequence[Group], outcomes: Mapping[str, Outcome], min_reward: float) -> list[Kept]:
-    """Return the examples whose reference solves their task, repairs with LAMMPS's real error."""
+def keep(
+    groups: Sequence[Group],
+    outcomes: Mapping[str, Outcome],
+    min_reward: float,
+    dropped: Counter[tuple[str, str]] | None = None,
+) -> list[Kept]:
+    """Return the examples whose reference solves their task, repairs with LAMMPS's real error.
+
+    `dropped` counts the others by family and reason.
+    """
     kept = []
     for group in groups:
         reference = outcomes[_reference_job(group).key]
         for example, reward in zip(group, reference.rewards, strict=True):
             broken = outcomes[_broken_job(example).key] if example.failed_script else None
-            if reference.status != RunStatus.OK or reward < min_reward:
-                continue
-            if broken and broken.rewards[0] >= _PASSING:
+            reason = _fault(reference, reward, broken, min_reward)
+            if reason:
+                if dropped is not None:
+                    dropped[example.task.family, reason] += 1
                 continue
             shown = replace(example, error=broken.error) if broken else example
             kept.append(Kept(example=shown, reward=reward, outcome=reference))
     return kept
 
 
-def _jobs(groups: Mapping[str, Sequence[Group]]) -> list[Job]:
-    """Return every job once, in the order drawn."""
-    jobs = []
-    for group in (group for split in SPLITS for group in groups[split]):
-        broken = [_broken_job(example) for example in group if example.failed_script]
-        jobs += [_reference_job(group), *broken]
-    return list({job.key: job for job in jobs}.values())
+def _fault(reference: Outcome, reward: float, broken: Outcome | None, min_reward: float) -> str:
+    """Return why an example is dropped; empty if it is kept."""
+    if reference.status != RunStatus.OK:
+        return f"reference ends with {reference.status}"
+    if reward < min_reward:
+        return "reference below min_reward"
+    if broken and broken.rewards[0] >= _PASSING:
+        return "broken script solves the task"
+    return ""
+
+
+def _jobs(group: Group) -> list[Job]:
+    """Return every job of a group once."""
+    broken = [_broken_job(example) for example in group if example.failed_script]
+    return list({job.key: job for job in (_reference_job(group), *broken)}.values())
 
 
 def _reference_job(group: Group) -> Job:
@@ -169,50 +236,20 @@ def _reference_job(group: Group) -> Job:
 
 def _broken_job(example: Example) -> Job:
     assert example.failed_script is not None
-    return Job(script=example.failed_script, tasks=(example.task,))
+    return Job(script=example.failed_script, tasks=(example.task,), is_reference=False)
 
 
-def _run_missing(jobs: Sequence[Job], journal: Journal, farm: Farm, limits: RunLimits) -> None:
-    """Run the jobs that the journal does not know, showing how long it will take."""
-    missing = [job for job in jobs if job.key not in journal.outcomes]
-    done = len(jobs) - len(missing)
-    with ProgressDisplay("reference runs", done=done, num_steps=len(jobs)) as display:
-        for outcome in run_jobs(missing, farm, limits):
-            journal.add(outcome)
-            done += 1
-            display.update(done, {"reward": outcome.rewards[0]})
-
-
-def _check_disjoint(groups: Mapping[str, Sequence[Group]]) -> None:
-    seen: dict[str, str] = {}
-    for split in SPLITS:
-        for example in (example for group in groups[split] for example in group):
-            for text in (skeleton(example.script), example.task.prompt):
-                assert seen.setdefault(text, split) == split, f"in two splits: {text}"
-
-
-def _shares_dropped(
-    groups: Mapping[str, Sequence[Group]], kept: Mapping[str, Sequence[Kept]]
-) -> dict[str, dict[str, float]]:
-    """Return for each family how many examples were drawn and the share that was dropped."""
-    drawn = Counter(e.task.family for split in SPLITS for group in groups[split] for e in group)
-    good = Counter(k.example.task.family for split in SPLITS for k in kept[split])
-    return {
-        family: {"num_examples": count, "share_dropped": round(1 - good[family] / count, 4)}
-        for family, count in sorted(drawn.items())
-    }
-
-
-def _summary(splits: Mapping[str, Sequence[Record]]) -> dict[str, Any]:
-    return {
-        split: {"num_records": len(records), "sha256": digest_of(records)}
-        for split, records in splits.items()
-    }
-
-
-def _content(config: BuildConfig) -> dict[str, Any]:
-    return {name: value for name, value in asdict(config).items() if name not in _PLACES}
-
-
-def _digest(jobs: Iterable[Job]) -> str:
-    return hashlib.sha256(" ".join(job.key for job in jobs).encode()).hexdigest()
+def _write_timings(file: Path, kept: Iterable[Kept]) -> None:
+    """Write what was measured in seconds, one line an example: it differs between builds."""
+    lines = (
+        json.dumps(
+            {
+                "id": item.example.task.id,
+                "wall_time_s": round(item.outcome.wall_time_s, 5),
+                "cpu_time_s": round(item.outcome.cpu_time_s, 5),
+                "cost_s": item.outcome.facts.cost_s,
+            }
+        )
+        for item in kept
+    )
+    write_atomically(file, "".join(f"{line}\n" for line in lines))

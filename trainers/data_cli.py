@@ -43,7 +43,8 @@ main.add_command(potentials_command)
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 def build(path: str | None, print_config: bool, overrides: tuple[str, ...]) -> None:
     """Draw tasks, run every reference script, write MD-Knowledge, -InstructQA and -CodeGen."""
-    from trainers.build_data import BuildConfig, run
+    from trainers.build_config import BuildConfig
+    from trainers.build_data import run
 
     config = load_config(BuildConfig, path, overrides)
     if print_config:
@@ -125,11 +126,13 @@ def stats(data_dir: str, tokenizer_dir: str | None, seq_len: int) -> None:
 
 
 def _echo_sizes(manifest: Mapping[str, Any]) -> None:
+    data_sets = manifest["data_sets"]
+    splits = list(dict.fromkeys(split for sizes in data_sets.values() for split in sizes))
     sizes = [
-        (name, *(str(split["num_records"]) for split in splits.values()))
-        for name, splits in manifest["data_sets"].items()
+        (name, *(str(of[split]["num_records"]) if split in of else "-" for split in splits))
+        for name, of in data_sets.items()
     ]
-    _echo_table([("data set", *next(iter(manifest["data_sets"].values()))), *sizes])
+    _echo_table([("data set", *splits), *sizes])
 
 
 def _echo_manifest(manifest: Mapping[str, Any]) -> None:

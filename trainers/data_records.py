@@ -16,12 +16,14 @@ from mdx.data.datasets import SPLITS, Record
 from mdx.errors import UsageError
 from mdx.lammps.library import potentials_dir
 from mdx.lammps.run import to_json
-from mdx.tasks.generate import Example, skeleton
+from mdx.tasks.generate import Example
 from mdx.tasks.knowledge import draw_documents
 from mdx.tasks.qa import draw_questions
+from mdx.tasks.splits import skeleton
 from mdx.tasks.task import Potential
 from trainers.reference_runs import Outcome
 
+RECORDS_CODE = Path(__file__)  # what is written depends on it
 _CHINESE = re.compile("[\u4e00-\u9fff]")
 _HELD_OUT_PERCENT = {"validation": 2, "test": 4}  # of questions and documents
 

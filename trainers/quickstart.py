@@ -42,7 +42,7 @@ from mdx.model.decoder import init
 from mdx.model.hf import save_hf
 from mdx.tokenizer import Tokenizer, train_tokenizer
 from trainers import build_data, cpt, grpo, sft
-from trainers.build_data import BuildConfig
+from trainers.build_config import BuildConfig
 from trainers.cpt import CptConfig
 from trainers.farm_config import FarmConfig
 from trainers.grpo import GrpoConfig

@@ -10,7 +10,7 @@ change of the limits, or of MDX's code for runs and rewards, everything is.
 import fcntl
 import hashlib
 import importlib.metadata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +37,7 @@ class Job:
 
     script: str
     tasks: tuple[Task, ...]
+    is_reference: bool = True  # False: a broken script that is to be repaired
 
     @property
     def key(self) -> str:
@@ -69,6 +70,7 @@ class Outcome:
     lammps_version: str
     wall_time_s: float
     cpu_time_s: float
+    is_reference: bool = True
     setting: str = ""  # see `setting_of`
 
 
@@ -144,7 +146,7 @@ def _open_alone(path: Path) -> IO[bytes]:
     return file
 
 
-def run_jobs(jobs: Sequence[Job], farm: Farm, limits: RunLimits) -> Iterator[Outcome]:
+def run_jobs(jobs: Iterable[Job], farm: Farm, limits: RunLimits) -> Iterator[Outcome]:
     """Yield outcomes as they come, with a few more requests under way than there are slots.
 
     Raises FarmError where infrastructure fails: no script is to blame for that.
@@ -185,4 +187,5 @@ def _outcome(job: Job, result: RunResult, setting: str) -> Outcome:
         lammps_version=result.lammps_version,
         wall_time_s=result.timings.wall_s,
         cpu_time_s=result.timings.cpu_s,
+        is_reference=job.is_reference,
     )

@@ -18,7 +18,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
+from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 from etils import epath
+from tensorflow_datasets.proto import tf_example_generated_pb2
 
 from mdx.data import schema
 from mdx.errors import UsageError
@@ -96,6 +98,23 @@ def write_dataset(name: str, data_dir: str, records: Mapping[str, Sequence[Recor
     # TFDS announces a download, and makes a folder for it, though there is none
     with contextlib.redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory() as nothing:
         builder.download_and_prepare(download_dir=nothing)
+    for file in sorted(folder_of(data_dir, name).glob("*.array_record*")):
+        _make_canonical(str(file))
+
+
+def _make_canonical(file: str) -> None:
+    """Write the records of `file` again with their fields in order, so that equal is equal bytes.
+
+    TFDS serializes a protocol buffer's map as it lies in memory, which differs between processes.
+    """
+    reader = ArrayRecordReader(file, "readahead_buffer_size:0,max_parallelism:0")
+    records = [reader.read([index])[0] for index in range(reader.num_records())]
+    reader.close()
+    writer = ArrayRecordWriter(file, "group_size:1")  # as TFDS writes them
+    for record in records:
+        example = tf_example_generated_pb2.Example.FromString(record)
+        writer.write(example.SerializeToString(deterministic=True))
+    writer.close()
 
 
 def folder_of(data_dir: str, name: str) -> epath.Path:

@@ -1,15 +1,14 @@
 """Draw examples: tasks with the reference scripts that solve them, split without overlap.
 
-The hash of a script's skeleton (the script with its random seeds removed) decides whether it
-belongs to train, validation or test. Since every text determines its skeleton (see
-`mdx.tasks.family`), no text occurs in two splits either; tests check both. Examples depend on
-(split, seed, families, material_set) alone: the first n of a longer draw are the draw of n.
+Which split a simulation belongs to is a function of the simulation alone (`mdx.tasks.splits`).
+Examples depend on (split, seed, families, materials, what is held out) alone: the first n of a
+longer draw are the draw of n.
 """
 
 import hashlib
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from random import Random
 
 from mdx.errors import UsageError
@@ -17,12 +16,16 @@ from mdx.tasks.families import choose_families
 from mdx.tasks.family import Family, Simulation
 from mdx.tasks.materials import Pool, is_default, pool
 from mdx.tasks.phrasing import Phrasing, Register, potential_clause, seed_clause
+from mdx.tasks.splits import (
+    NOTHING_HELD_OUT,
+    SPLITS,
+    HeldOut,
+    skeleton,
+    split_of_simulation,
+)
 from mdx.tasks.task import Check, CheckKind, Task
 
-# Shares in percent, by the hash of the skeleton.
-_SPLITS = {"train": range(80), "validation": range(80, 85), "test": range(85, 100)}
 _MAX_MISSES = 2000  # draws without a new script: the family's space is exhausted
-_SEED = re.compile(r"^(velocity all create \S+|fix \S+ all langevin \S+ \S+ \S+) \d+", re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,18 +42,6 @@ class Example:
     error: str | None = None
 
 
-def skeleton(script: str) -> str:
-    """Return `script` with its random seeds replaced by a word."""
-    return _SEED.sub(r"\1 SEED", script)
-
-
-def split_of(script: str) -> str:
-    """Return the split that a script belongs to by its skeleton."""
-    digest = hashlib.sha256(skeleton(script).encode()).digest()
-    percent = int.from_bytes(digest[:4], "big") % 100
-    return next(name for name, percents in _SPLITS.items() if percent in percents)
-
-
 def draw_examples(
     *,
     split: str,
@@ -59,40 +50,85 @@ def draw_examples(
     phrasings_per_script: int = 1,
     families: Sequence[str] = (),
     material_set: str = "all",
+    held_out: HeldOut = NOTHING_HELD_OUT,
 ) -> Iterator[Example]:
-    """Yield `phrasings_per_script` examples for each of `num_scripts` distinct scripts.
+    """Yield the examples of the first `num_scripts` groups that `draw_groups` yields.
+
+    Raises UsageError as `draw_groups` does, and where the split has fewer scripts than that.
+    """
+    drawn = 0
+    groups = draw_groups(
+        split=split,
+        seed=seed,
+        phrasings_per_script=phrasings_per_script,
+        families=families,
+        material_set=material_set,
+        held_out=held_out,
+    )
+    for group in islice(groups, num_scripts):
+        drawn += 1
+        yield from group
+    if drawn < num_scripts:
+        raise UsageError(f"{split} has only {drawn} distinct scripts, not {num_scripts}")
+
+
+def draw_groups(
+    *,
+    split: str,
+    seed: int,
+    phrasings_per_script: int = 1,
+    families: Sequence[str] = (),
+    material_set: str = "all",
+    held_out: HeldOut = NOTHING_HELD_OUT,
+) -> Iterator[tuple[Example, ...]]:
+    """Yield the examples of one script after the other until the split has no more scripts.
 
     Args:
-        split: "train", "validation" or "test".
-        num_scripts: distinct scripts, spread evenly over the families; one whose scripts are
-            exhausted leaves the rest to the others.
+        split: one of `mdx.tasks.splits.SPLITS`.
         seed: decides everything that is drawn.
-        phrasings_per_script: different texts that ask for the same script.
-        families: names of the families to draw from; all if empty.
+        phrasings_per_script: different texts that ask for the same script: a group.
+        families: names of the families to draw from, evenly; all if empty. One whose scripts are
+            exhausted leaves the rest to the others.
         material_set: name of the pool of materials to draw from.
+        held_out: what only the splits made for it have.
 
     Raises:
-        UsageError: unknown split or family, or the split has fewer scripts than that.
+        UsageError: unknown split, family, pool or potential.
     """
-    if split not in _SPLITS:
-        raise UsageError(f"the split must be one of {', '.join(_SPLITS)}, not {split!r}")
+    if split not in SPLITS:
+        raise UsageError(f"the split must be one of {', '.join(SPLITS)}, not {split!r}")
+    held_out.check(material_set)
     materials = pool(material_set)
-    sources = {f: _distinct(f, split, seed, materials) for f in choose_families(families)}
-    drawn = 0
-    while drawn < num_scripts:
-        if not sources:
-            raise UsageError(f"{split} has only {drawn} distinct scripts, not {num_scripts}")
-        for family in list(sources)[: num_scripts - drawn]:
+    sources = {
+        family: _distinct(family, split, seed, materials, held_out)
+        for family in _families_of(split, families, held_out)
+    }
+    while sources:
+        for family in list(sources):
             simulation = next(sources[family], None)
             if simulation is None:  # no more scripts: the others go on
                 del sources[family]
                 continue
-            drawn += 1
             rng = Random(f"{seed}/{simulation.script}")
-            yield from _examples(family, simulation, phrasings_per_script, rng)
+            yield tuple(_examples(family, simulation, phrasings_per_script, rng))
 
 
-def _distinct(family: Family, split: str, seed: int, materials: Pool) -> Iterator[Simulation]:
+def _families_of(split: str, names: Sequence[str], held_out: HeldOut) -> tuple[Family, ...]:
+    chosen = choose_families(names)
+    if split == "test_family":
+        return tuple(family for family in chosen if family.name in held_out.families)
+    known = tuple(family.name for family in chosen if family.name not in held_out.families)
+    if not known:
+        return ()
+    families = choose_families(known)
+    if split == "test_potential":
+        return tuple(family for family in families if family.states_potential)
+    return families
+
+
+def _distinct(
+    family: Family, split: str, seed: int, materials: Pool, held_out: HeldOut
+) -> Iterator[Simulation]:
     """Yield simulations of `family` in `split`, each skeleton once, until none is new."""
     rng = Random(f"{seed}/{split}/{family.name}")
     seen: set[str] = set()
@@ -100,7 +136,7 @@ def _distinct(family: Family, split: str, seed: int, materials: Pool) -> Iterato
     while misses < _MAX_MISSES:
         simulation = family.draw(rng, materials)
         key = skeleton(simulation.script)
-        if key in seen or split_of(simulation.script) != split:
+        if key in seen or split_of_simulation(family, simulation, held_out) != split:
             misses += 1
             continue
         seen.add(key)

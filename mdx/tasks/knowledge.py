@@ -13,7 +13,7 @@ from mdx.chat import script_reply
 from mdx.errors import UsageError
 from mdx.tasks.facts import LICENCE, SOURCE, CommandFact, ErrorFact, facts
 from mdx.tasks.families import FAMILIES
-from mdx.tasks.generate import Example, split_of
+from mdx.tasks.generate import Example
 from mdx.tasks.materials import (
     Material,
     crystal_commands,
@@ -22,6 +22,7 @@ from mdx.tasks.materials import (
     num_atoms,
     potential_commands,
 )
+from mdx.tasks.splits import split_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -11,7 +12,8 @@ from omegaconf import OmegaConf
 
 from mdx.errors import UsageError
 from mdx.tasks.families import FAMILIES
-from mdx.tasks.generate import draw_examples, skeleton, split_of
+from mdx.tasks.generate import Example, draw_examples
+from mdx.tasks.splits import SPLITS, HeldOut, skeleton, split_of
 
 SCRIPT = "units metal\nvelocity all create 600 4928\nfix 2 all langevin 300 300 0.1 4928\nrun 300\n"
 
@@ -127,3 +129,49 @@ def test_impossible_draws_are_refused(arguments: dict, message: str):
     defaults = {"split": "test", "num_scripts": 1, "seed": 0}
     with pytest.raises(UsageError, match=message):
         list(draw_examples(**{**defaults, **arguments}))
+
+
+HELD_OUT = HeldOut(
+    families=("quench", "surface"),
+    potentials=("NiAlH_jea.eam.alloy", "Si.tersoff"),
+    pair_percent=10,
+    has_grpo=True,
+)
+
+
+def held_out_draw(split: str, num_scripts: int) -> list[Example]:
+    return list(
+        draw_examples(
+            split=split, num_scripts=num_scripts, seed=3, material_set="basic", held_out=HELD_OUT
+        )
+    )
+
+
+def test_what_is_held_out_occurs_in_its_own_split_alone():
+    draws = {split: held_out_draw(split, 120) for split in SPLITS}
+    pairs = {
+        split: {(e.task.parameters["simulation"], e.task.elements) for e in examples}
+        for split, examples in draws.items()
+    }
+    for split, examples in draws.items():
+        families = {e.task.parameters["simulation"] for e in examples}
+        assert (families <= {"quench", "surface"}) == (split == "test_family")
+        assert families.isdisjoint({"quench", "surface"}) == (split != "test_family")
+        held = [e for e in examples if re.search(r"^pair_coeff.*(jea|Si\.tersoff)", e.script, re.M)]
+        assert len(held) == (len(examples) if split == "test_potential" else 0)
+    assert pairs["test_pair"].isdisjoint(pairs["train"] | pairs["grpo"] | pairs["test"])
+    parts = [{skeleton(e.script) for e in examples} for examples in draws.values()]
+    texts = [{e.task.prompt for e in examples} for examples in draws.values()]
+    for sets in (parts, texts):
+        assert sum(map(len, sets)) == len(set.union(*sets))
+
+
+def test_holding_nothing_out_changes_no_draw():
+    plain = list(draw_examples(split="test", num_scripts=40, seed=1))
+    assert list(draw_examples(split="test", num_scripts=40, seed=1, held_out=HeldOut())) == plain
+
+
+def test_what_there_is_not_cannot_be_held_out():
+    for held_out in (HeldOut(families=("nvtt",)), HeldOut(potentials=("Cu.eam",))):
+        with pytest.raises(UsageError, match=r"no task family|has the potential"):
+            list(draw_examples(split="test", num_scripts=1, seed=0, held_out=held_out))

@@ -7,21 +7,24 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from mdx.config import load_config
-from mdx.data.datasets import read_records
+from mdx.data.datasets import read_records, write_dataset
 from mdx.data.tasks import load_examples, load_tasks, training_texts
 from mdx.errors import MdxError, UsageError
 from mdx.lammps.library import potentials_dir
 from mdx.lammps.run import RunLimits, RunStatus
-from mdx.tasks.generate import Example
+from mdx.tasks.generate import Example, draw_groups
 from mdx.tasks.task import Task
 from rollout_farm.client import Farm
-from trainers.build_data import BuildConfig, build_data, draw_groups, finished_manifest, keep, run
+from trainers.build_config import BuildConfig, HeldOutConfig, plans_of
+from trainers.build_data import build_data, keep, run
+from trainers.build_manifest import check_disjoint, finished_manifest, verify_files
 from trainers.data_cli import main
 from trainers.data_records import question_records
 from trainers.reference_facts import ReferenceFacts
@@ -48,6 +51,22 @@ def built(tmp_path_factory, farm):
     """Return the configuration and the manifest of a finished build."""
     config = replace(SMALL, out_dir=str(tmp_path_factory.mktemp("built")))
     return config, build_data(config, farm)
+
+
+def drawn(config):
+    """Return the examples that a build draws at first, by split, the phrasings together."""
+    groups = {}
+    for plan in plans_of(config):
+        stream = draw_groups(
+            split=plan.split,
+            seed=config.seed,
+            phrasings_per_script=plan.phrasings,
+            families=plan.families,
+            material_set=config.material_set,
+            held_out=config.held_out.held_out,
+        )
+        groups[plan.split] = list(islice(stream, plan.num_scripts))
+    return groups
 
 
 def outcome(job, *, rewards, status=RunStatus.OK, error="", setting="here"):
@@ -98,11 +117,11 @@ def test_a_repair_carries_the_real_error_of_its_broken_script(built, farm):
 
 def test_the_order_is_that_of_drawing(built):
     config, _ = built
-    groups = draw_groups(config)
+    groups = drawn(config)
     for split in groups:
-        drawn = [example.task for group in groups[split] for example in group]
+        tasks = [example.task for group in groups[split] for example in group]
         stored = [example.task for example in load_examples(config.out_dir, split)]
-        assert stored == [task for task in drawn if task in stored]
+        assert stored == [task for task in tasks if task in stored]
 
 
 def test_the_potential_files_are_named_by_their_hashes(built):
@@ -155,7 +174,59 @@ def test_a_build_that_was_killed_goes_on_and_ends_the_same(built, tmp_path):
     assert second.returncode == 0, second.stderr
     assert journal.read_bytes().splitlines()[:3] == before  # kept, not run again
     resumed = json.loads((tmp_path / "manifest.json").read_text())
-    assert resumed == manifest
+    assert resumed["digest"] == manifest["digest"]  # with the hash of every file
+    assert resumed["files"] == manifest["files"]
+    assert verify_files(str(tmp_path), resumed) == []
+
+
+def test_splits_are_exactly_as_large_as_asked_for_and_proven_disjoint(tmp_path, farm):
+    config = replace(
+        SMALL,
+        out_dir=str(tmp_path),
+        phrasings_per_script=1,
+        families=["lattice_constant", "equation_of_state", "crystal", "repair"],
+        material_set="basic",
+        held_out=HeldOutConfig(
+            exact=True,
+            families=["equation_of_state"],
+            potentials=["Si.tersoff"],
+            pair_percent=20,
+            num_pair_scripts=2,
+            num_potential_scripts=1,
+            num_family_scripts=2,
+            num_grpo_scripts=3,
+            max_grpo_cost_s=0.016,
+        ),
+    )
+    manifest = build_data(config, farm)
+    sizes = {split: of["num_records"] for split, of in manifest["data_sets"]["md_code_gen"].items()}
+    assert sizes == {
+        "train": 6,
+        "grpo": 3,
+        "validation": 3,
+        "test": 3,
+        "test_pair": 2,
+        "test_potential": 1,
+        "test_family": 2,
+    }
+    assert manifest["disjoint"] == {"skeletons": 20, "texts": 20}
+    grpo = read_records(config.out_dir, "md_code_gen", "grpo")
+    assert all(r["cost_s"] <= 0.016 and not r["failed_script"] for r in grpo)
+    assert (tmp_path / "timings.jsonl").read_text().count("\n") == 20
+    card = (tmp_path / "md_code_gen" / "README.md").read_text()
+    assert "| test_potential | 1 |" in card
+    assert verify_files(config.out_dir, manifest) == []
+    (tmp_path / "md_knowledge" / "README.md").write_text("changed")
+    assert verify_files(config.out_dir, manifest) == ["md_knowledge/README.md"]
+
+
+def test_a_script_in_two_splits_is_found_in_what_is_stored(built, tmp_path):
+    config, _ = built
+    records = read_records(config.out_dir, "md_code_gen", "train")
+    same = {**records[0], "prompt": "Another text."}
+    write_dataset("md_code_gen", str(tmp_path), {"train": records, "test": [same]})
+    with pytest.raises(MdxError, match="skeletons are not disjoint: train and test"):
+        check_disjoint(str(tmp_path))
 
 
 def test_a_reference_below_the_threshold_is_dropped_by_phrasing():
@@ -239,13 +310,13 @@ def test_a_split_without_one_right_reference_is_an_error(farm, built, tmp_path):
 
 
 def test_every_number_of_the_configuration_changes_what_is_built():
-    groups = draw_groups(SMALL)
+    groups = drawn(SMALL)
     sizes = {split: [len(group) for group in groups[split]] for split in groups}
     assert sizes == {"train": [2] * 6, "validation": [1] * 3, "test": [1] * 3}
-    assert draw_groups(replace(SMALL, seed=1)) != groups
-    only = draw_groups(replace(SMALL, families=["crystal"]))
+    assert drawn(replace(SMALL, seed=1)) != groups
+    only = drawn(replace(SMALL, families=["crystal"]))
     assert {e.task.family for group in only["train"] for e in group} == {"crystal"}
-    assert len(draw_groups(replace(SMALL, phrasings_per_script=3))["train"][0]) == 3
+    assert len(drawn(replace(SMALL, phrasings_per_script=3))["train"][0]) == 3
     questions = question_records(seed=0, count=30)
     assert sum(map(len, questions.values())) == 30
     assert question_records(seed=1, count=30) != questions

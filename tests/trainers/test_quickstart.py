@@ -11,7 +11,7 @@ from evals.report import read_report
 from mdx.config import load_config
 from mdx.data.tasks import load_examples
 from mdx.errors import ConfigError, UsageError
-from mdx.tasks.generate import skeleton
+from mdx.tasks.splits import skeleton
 from trainers import quickstart
 from trainers.quickstart import QuickstartConfig
 from trainers.summary import STAGES
