@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import jax
 
-from mdx.data.pipeline import cpt_batches
+from mdx.data.pipeline import cpt_batches, rows_of_process
 from mdx.model.config import ComputeConfig, LoraConfig, ModelConfig
 from mdx.model.sharding import MeshConfig
 from trainers.checkpoint import CheckpointConfig
@@ -59,8 +59,9 @@ def run(config: CptConfig) -> str:
         batch_size=config.data.batch_size,
         seq_len=config.data.seq_len,
         seed=config.seed,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
+        local_rows=rows_of_process(
+            config.data.batch_size, jax.process_index(), jax.process_count()
+        ),
     )
     train_next_token(config, policy, batches, stage="cpt")
     return config.run_dir

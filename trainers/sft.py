@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import jax
 
-from mdx.data.pipeline import sft_batches
+from mdx.data.pipeline import rows_of_process, sft_batches
 from mdx.model.config import ComputeConfig, LoraConfig, ModelConfig
 from mdx.model.sharding import MeshConfig
 from trainers.checkpoint import CheckpointConfig
@@ -62,8 +62,9 @@ def run(config: SftConfig) -> str:
         seq_len=config.data.seq_len,
         seed=config.seed,
         qa_share=config.qa_share,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
+        local_rows=rows_of_process(
+            config.data.batch_size, jax.process_index(), jax.process_count()
+        ),
     )
     train_next_token(config, policy, batches, stage="sft")
     return config.run_dir

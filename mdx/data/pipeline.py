@@ -1,34 +1,58 @@
 """Grain pipelines: data sets -> packed batches that continue bit for bit after a restart.
 
-The story: read a split and tokenize it once into memory; shuffle by epoch and mix with Grain; take
-documents in windows; pack each window into rows (`mdx.data.packing`), shuffle the rows; cut the
-endless sequence of rows into batches. Every step is a function of (data, seed, position), so the
-state of an iterator is two integers, and process p of P simply takes its slice of every global
-batch: the same batches come out whatever the number of processes.
+The story: tokenize each split once into a store on disk (`mdx.data.token_store`); shuffle by epoch
+and mix with Grain; take documents in windows; pack each window into rows (`mdx.data.packing`),
+shuffle the rows; cut the endless sequence of rows into batches. Every step is a function of (data,
+seed, position), so the state of an iterator is two integers, and a process of several takes its
+rows of every global batch: the same batches come out whatever the number of processes.
+
+Packing needs lengths alone, so a process reads only the tokens of its own rows, through a memory
+map: memory does not grow with the corpus. `prefetched` makes batches ahead in a thread.
 
 Training iterators are endless. Those of other splits make one pass, in order, and fill up the last
-batch with empty rows. Batches hold NumPy arrays. All processes tokenize the whole split, which is
-right for corpora that fit in memory; nothing here streams from disk.
+batch with empty rows. Batches hold NumPy arrays.
 """
 
 import hashlib
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, SupportsIndex
 
 import grain
 import numpy as np
 
-from mdx.chat import Message, render_conversation
 from mdx.data.batch import Batch
-from mdx.data.datasets import read_records
+from mdx.data.documents import DocumentView, conversation_view, text_view
 from mdx.data.packing import TokenizedDocument, best_fit, fill_batch
-from mdx.data.tasks import conversation_of_record
 from mdx.errors import CheckpointError, UsageError
-from mdx.tokenizer import Tokenizer
 
-_WINDOW = 1024  # documents that are packed together
+_WINDOW = 1024  # documents that are packed together, at least
+_WINDOW_ROWS = 128  # rows that they fill, at least: one row of a window is part empty
+
+Item = tuple[int, int]  # source, document
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A data set in a mixture, with its share of the documents (shares need not add up to 1)."""
+
+    data_dir: str
+    name: str  # md_knowledge, md_instruct_qa or md_code_gen
+    weight: float = 1.0
+
+
+def rows_of_process(batch_size: int, process_index: int, process_count: int) -> range:
+    """Return the rows of a global batch that are this process's, where each has an equal share.
+
+    Raises UsageError where the rows cannot be shared evenly.
+    """
+    if batch_size % process_count:
+        raise UsageError(
+            f"batch_size must be a multiple of the {process_count} processes, not {batch_size}"
+        )
+    share = batch_size // process_count
+    return range(process_index * share, (process_index + 1) * share)
 
 
 def cpt_batches(
@@ -39,24 +63,22 @@ def cpt_batches(
     batch_size: int,
     seq_len: int,
     seed: int,
-    process_index: int = 0,
-    process_count: int = 1,
+    local_rows: Sequence[int] | None = None,
 ) -> "PackedIterator":
     """Return batches of MD-Knowledge in which every token but a document's first is a target.
 
     Documents end with PAD's token `<|endoftext|>`; those longer than `seq_len` are cut into
-    several. `batch_size` is global, in rows: each process gets batch_size / process_count.
+    several. `batch_size` is global, in rows; a process that needs only some of them says which.
     """
-    tokenizer = Tokenizer.load(tokenizer_dir)
-    texts = [record["text"] for record in read_records(data_dir, "md_knowledge", split)]
-    documents = []
-    for ids in tokenizer.encode_batch(texts):
-        tokens = np.asarray([*ids, tokenizer.pad_id], np.int32)
-        # a cut takes the last token of the one before as its first, so that each is once a target
-        starts = range(0, max(1, len(tokens) - 1), seq_len - 1)
-        documents += [_document(tokens[start : start + seq_len]) for start in starts]
-    rows = _Rows([documents], (1.0,), seq_len=seq_len, seed=seed, endless=split == "train")
-    return PackedIterator(rows, batch_size, process_index, process_count)
+    return mixed_batches(
+        [Source(data_dir=data_dir, name="md_knowledge")],
+        tokenizer_dir,
+        split=split,
+        batch_size=batch_size,
+        seq_len=seq_len,
+        seed=seed,
+        local_rows=local_rows,
+    )
 
 
 def sft_batches(
@@ -67,8 +89,7 @@ def sft_batches(
     batch_size: int,
     seq_len: int,
     seed: int,
-    process_index: int = 0,
-    process_count: int = 1,
+    local_rows: Sequence[int] | None = None,
     qa_share: float = 0.1,
 ) -> "PackedIterator":
     """Return batches of conversations in which what the assistant writes is the target.
@@ -77,39 +98,50 @@ def sft_batches(
     included. Conversations are never cut: those longer than `seq_len` are left out and counted
     in `stats`. `batch_size` is global, in rows.
     """
-    tokenizer = Tokenizer.load(tokenizer_dir)
     weights = {"md_code_gen": 1.0 - qa_share, "md_instruct_qa": qa_share}
-    sources, dropped = [], 0
-    for name in (name for name, weight in weights.items() if weight > 0):
-        records = read_records(data_dir, name, split)
-        every = encode_conversations(map(conversation_of_record, records), tokenizer)
-        sources.append([document for document in every if len(document.tokens) <= seq_len])
-        dropped += len(every) - len(sources[-1])
-    shares = tuple(weight for weight in weights.values() if weight > 0)
-    rows = _Rows(sources, shares, seq_len=seq_len, seed=seed, endless=split == "train")
-    return PackedIterator(rows, batch_size, process_index, process_count, num_dropped=dropped)
+    return mixed_batches(
+        [Source(data_dir=data_dir, name=n, weight=w) for n, w in weights.items() if w > 0],
+        tokenizer_dir,
+        split=split,
+        batch_size=batch_size,
+        seq_len=seq_len,
+        seed=seed,
+        local_rows=local_rows,
+    )
 
 
-def encode_conversations(
-    conversations: Iterable[Sequence[Message]], tokenizer: Tokenizer
-) -> list[TokenizedDocument]:
-    """Return each conversation (a list of messages) as a document, cut after its last target."""
-    segments = [render_conversation(messages)[:-1] for messages in conversations]
-    encoded = iter(tokenizer.encode_batch([text for parts in segments for text, _ in parts]))
-    documents = []
-    for parts in segments:
-        tokens: list[int] = []
-        targets: list[bool] = []
-        for _, is_target in parts:
-            ids = next(encoded)
-            tokens += ids
-            targets += [is_target] * len(ids)
-        documents.append(
-            TokenizedDocument(
-                tokens=np.asarray(tokens, np.int32), targets=np.asarray(targets, bool)
-            )
-        )
-    return documents
+def mixed_batches(
+    sources: Sequence[Source],
+    tokenizer_dir: str,
+    *,
+    split: str,
+    batch_size: int,
+    seq_len: int,
+    seed: int,
+    local_rows: Sequence[int] | None = None,
+) -> "PackedIterator":
+    """Return batches of several data sets, each with its weight's share of the documents.
+
+    MD-Knowledge gives texts, all of whose tokens are targets, cut at `seq_len`; the other two give
+    conversations. Raises UsageError for weights that are not positive, and missing data.
+    """
+    if not sources or any(not source.weight > 0 for source in sources):
+        raise UsageError("a mixture needs at least one data set, each with a weight above 0")
+    views = []
+    for source in sources:
+        make_view = text_view if source.name == "md_knowledge" else conversation_view
+        views.append(make_view(source.data_dir, source.name, split, tokenizer_dir, seq_len))
+    weights = [source.weight for source in sources]
+    rows = _Rows(views, weights, seq_len=seq_len, seed=seed, endless=split == "train")
+    return PackedIterator(rows, batch_size, local_rows)
+
+
+def prefetched(batches: "PackedIterator", depth: int = 2) -> grain.DatasetIterator[Batch]:
+    """Return the same batches, up to `depth` of them made ahead in a thread.
+
+    Its state is that of the last batch taken, whatever was made ahead. `close()` ends the thread.
+    """
+    return grain.experimental.ThreadPrefetchDatasetIterator(batches, depth)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,32 +156,22 @@ class PackingStats:
 
 
 class PackedIterator(grain.DatasetIterator[Batch]):
-    """Batches of packed rows. `get_state` and `set_state` exchange a small JSON dictionary."""
+    """Batches of packed rows, endless for training.
 
-    def __init__(
-        self,
-        rows: "_Rows",
-        batch_size: int,
-        process_index: int,
-        process_count: int,
-        *,
-        num_dropped: int = 0,
-    ):
+    `get_state` and `set_state` carry the position in data alone: an iterator with the same
+    arguments goes on with the batches that this one would have returned.
+    """
+
+    def __init__(self, rows: "_Rows", batch_size: int, local_rows: Sequence[int] | None = None):
         super().__init__()
-        if batch_size % process_count:
-            raise UsageError(
-                f"batch_size must be a multiple of the {process_count} processes, not {batch_size}"
-            )
         self._rows = rows
         self._batch_size = batch_size
-        share = batch_size // process_count
-        self._slice = slice(process_index * share, (process_index + 1) * share)
-        self._num_dropped = num_dropped
+        self._local_rows = range(batch_size) if local_rows is None else local_rows
         self._window = self._row = 0  # of the next row
 
     def __next__(self) -> Batch:
         """Return this process's rows of the next global batch."""
-        rows: list[list[TokenizedDocument]] = []
+        rows: list[list[Item]] = []
         while len(rows) < self._batch_size and self._window < self._rows.num_windows:
             window = self._rows.window(self._window)
             taken = window[self._row : self._row + self._batch_size - len(rows)]
@@ -160,7 +182,8 @@ class PackedIterator(grain.DatasetIterator[Batch]):
         if not rows:
             raise StopIteration
         rows += [[]] * (self._batch_size - len(rows))
-        return fill_batch(rows[self._slice], self._rows.seq_len)
+        mine = [[self._rows.read(item) for item in rows[index]] for index in self._local_rows]
+        return fill_batch(mine, self._rows.seq_len)
 
     def get_state(self) -> dict[str, Any]:
         """Return the position, and a fingerprint of the data and seed that it belongs to."""
@@ -182,14 +205,14 @@ class PackedIterator(grain.DatasetIterator[Batch]):
     @property
     def stats(self) -> PackingStats:
         """Counts over all documents, and the padding of the first window."""
-        documents = self._rows.documents
+        views = self._rows.views
         rows = self._rows.window(0)
-        filled = sum(len(document.tokens) for row in rows for document in row)
+        filled = sum(views[source].length(index) for row in rows for source, index in row)
         return PackingStats(
-            num_documents=len(documents),
-            num_dropped=self._num_dropped,
-            num_tokens=sum(len(document.tokens) for document in documents),
-            num_targets=int(sum(document.targets[1:].sum() for document in documents)),
+            num_documents=sum(len(view) for view in views),
+            num_dropped=sum(view.num_dropped for view in views),
+            num_tokens=sum(view.num_tokens for view in views),
+            num_targets=sum(view.num_targets for view in views),
             padding_share=1.0 - filled / (len(rows) * self._rows.seq_len),
         )
 
@@ -199,40 +222,50 @@ class _Rows:
 
     def __init__(
         self,
-        sources: Sequence[list[TokenizedDocument]],
+        views: Sequence[DocumentView],
         weights: Sequence[float],
         *,
         seq_len: int,
         seed: int,
         endless: bool,
     ):
-        self.documents = [document for source in sources for document in source]
-        if not all(sources):
+        if not all(len(view) for view in views):
             raise UsageError(f"no document fits into seq_len {seq_len}: choose a longer one")
+        self.views = views
         self.seq_len = seq_len
         self._seed = seed
         self._endless = endless
-        self._stream = _stream(sources, weights, seed) if endless else self.documents
+        self._stream = _stream([len(view) for view in views], weights, seed) if endless else None
         self.num_windows = 1 << 62 if endless else 1
-        self.fingerprint = _fingerprint(self.documents, (seq_len, seed, endless, *weights))
-        self._cached: tuple[int, list[list[TokenizedDocument]]] = (-1, [])
+        facts = (seq_len, seed, endless, *weights, *(view.fingerprint for view in views))
+        self.fingerprint = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+        self._window_size = _window_size(views, weights, seq_len)
+        self._cached: tuple[int, list[list[Item]]] = (-1, [])
 
-    def window(self, index: int) -> list[list[TokenizedDocument]]:
+    def read(self, item: Item) -> TokenizedDocument:
+        """Return a document."""
+        source, index = item
+        return self.views[source].read(index)
+
+    def window(self, index: int) -> list[list[Item]]:
         """Return the rows of window `index`, each a list of documents."""
         if self._cached[0] != index:
             self._cached = (index, self._pack(index))
         return self._cached[1]
 
-    def _pack(self, index: int) -> list[list[TokenizedDocument]]:
-        if not self._endless:
-            documents = self.documents
-        else:
-            begin = index * _WINDOW
-            documents = [self._stream[i] for i in range(begin, begin + _WINDOW)]
-        rows = best_fit([len(document.tokens) for document in documents], self.seq_len)
+    def _pack(self, index: int) -> list[list[Item]]:
+        items = self._items(index)
+        lengths = [self.views[source].length(document) for source, document in items]
+        rows = best_fit(lengths, self.seq_len)
         if self._endless:
             np.random.default_rng((self._seed, index)).shuffle(rows)
-        return [[documents[i] for i in row] for row in rows]
+        return [[items[i] for i in row] for row in rows]
+
+    def _items(self, index: int) -> list[Item]:
+        if self._stream is None:
+            return [(s, d) for s, view in enumerate(self.views) for d in range(len(view))]
+        begin = index * self._window_size
+        return [self._stream[i] for i in range(begin, begin + self._window_size)]
 
 
 class _Shuffled:
@@ -242,40 +275,33 @@ class _Shuffled:
     end: with a hundred documents that takes longer than everything else here.)
     """
 
-    def __init__(self, documents: Sequence[TokenizedDocument], seed: tuple[int, int]):
-        self._documents = documents
-        self._seed = seed
+    def __init__(self, source: int, num_documents: int, seed: int):
+        self._source = source
+        self._num_documents = num_documents
+        self._seed = (seed, source)
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0))
 
     def __len__(self) -> int:
         return sys.maxsize
 
-    def __getitem__(self, index: SupportsIndex) -> TokenizedDocument:
-        epoch, offset = divmod(int(index), len(self._documents))
+    def __getitem__(self, index: SupportsIndex) -> Item:
+        epoch, offset = divmod(int(index), self._num_documents)
         if self._order[0] != epoch:
             rng = np.random.default_rng((*self._seed, epoch))
-            self._order = (epoch, rng.permutation(len(self._documents)))
-        return self._documents[self._order[1][offset]]
+            self._order = (epoch, rng.permutation(self._num_documents))
+        return self._source, int(self._order[1][offset])
 
 
-def _stream(
-    sources: Sequence[list[TokenizedDocument]], weights: Sequence[float], seed: int
-) -> grain.MapDataset[TokenizedDocument]:
-    """Return the endless mixture of `sources`, in which each has its share of the documents."""
+def _stream(sizes: Sequence[int], weights: Sequence[float], seed: int) -> grain.MapDataset[Item]:
+    """Return the endless mixture of sources, in which each has its share of the documents."""
     datasets = [
-        grain.MapDataset.source(_Shuffled(source, (seed, number)))
-        for number, source in enumerate(sources)
+        grain.MapDataset.source(_Shuffled(number, size, seed)) for number, size in enumerate(sizes)
     ]
     return datasets[0] if len(datasets) == 1 else grain.MapDataset.mix(datasets, weights)
 
 
-def _document(tokens: np.ndarray) -> TokenizedDocument:
-    return TokenizedDocument(tokens=tokens, targets=np.ones(len(tokens), bool))
-
-
-def _fingerprint(documents: Sequence[TokenizedDocument], facts: tuple[Any, ...]) -> str:
-    digest = hashlib.sha256(repr(facts).encode())
-    for document in documents:
-        digest.update(len(document.tokens).to_bytes(4, "little"))
-        digest.update(document.tokens.tobytes())
-    return digest.hexdigest()[:16]
+def _window_size(views: Sequence[DocumentView], weights: Sequence[float], seq_len: int) -> int:
+    """Return how many documents to pack together: enough for the last row not to matter."""
+    means = [view.num_tokens / len(view) for view in views]
+    mean = float(np.average(means, weights=weights))
+    return max(_WINDOW, round(_WINDOW_ROWS * seq_len / mean))

@@ -68,14 +68,23 @@ def split_of(script: str) -> str:
 
 
 def split_of_simulation(family: Family, simulation: Simulation, held_out: HeldOut) -> str:
-    """Return the split of a simulation that `family` drew; repairs count for their base family."""
+    """Return the split of a simulation that `family` drew; repairs count for their base family.
+
+    Empty: it belongs to none.
+    """
     asked_as = simulation.asked_as or family
-    if asked_as.name in held_out.families:
-        return "test_family"
     material = simulation.material
+    new_family = asked_as.name in held_out.families
+    new_potential = (
+        material is not None
+        and asked_as.states_potential
+        and material.potential_file in held_out.potentials
+    )
+    if new_family and new_potential:
+        return ""  # it would tell nothing about either
+    if new_family or new_potential:
+        return "test_family" if new_family else "test_potential"
     if material is not None:
-        if asked_as.states_potential and material.potential_file in held_out.potentials:
-            return "test_potential"
         pair = int.from_bytes(_digest(f"{material.name}/{asked_as.name}")[:4], "big") % 100
         if pair < held_out.pair_percent:
             return "test_pair"

@@ -1,6 +1,7 @@
 """The pipelines: what is a target, resuming bit for bit, slices for processes, mixtures."""
 
 import json
+import shutil
 from collections import Counter
 from functools import partial
 from itertools import islice
@@ -10,8 +11,15 @@ import numpy as np
 import pytest
 
 from mdx.chat import script_reply
-from mdx.data.datasets import read_records
-from mdx.data.pipeline import cpt_batches, sft_batches
+from mdx.data.datasets import read_records, write_dataset
+from mdx.data.pipeline import (
+    Source,
+    cpt_batches,
+    mixed_batches,
+    prefetched,
+    rows_of_process,
+    sft_batches,
+)
 from mdx.errors import CheckpointError, UsageError
 from mdx.tokenizer import Tokenizer
 
@@ -65,7 +73,7 @@ def test_batches_after_a_resume_are_bit_identical(batches):
 
 
 def test_slices_of_the_processes_add_up_to_the_global_batch(batches):
-    parts = [batches(process_index=index, process_count=2) for index in range(2)]
+    parts = [batches(local_rows=rows_of_process(4, index, 2)) for index in range(2)]
     for whole, first, second in islice(zip(batches(), *parts, strict=False), 20):
         assert first.tokens.shape == (2, 128)
         assert_equal(whole, jax.tree.map(lambda a, b: np.concatenate([a, b]), first, second))
@@ -83,9 +91,9 @@ def test_state_of_other_data_is_refused(batches):
         batches(seq_len=96).set_state(state)
 
 
-def test_a_batch_size_that_processes_cannot_share_is_a_usage_error(batches):
+def test_a_batch_size_that_processes_cannot_share_is_a_usage_error():
     with pytest.raises(UsageError, match="multiple of the 3 processes"):
-        batches(process_index=0, process_count=3)
+        rows_of_process(4, 0, 3)
 
 
 def test_targets_of_sft_are_the_answers_and_nothing_else(sft, data_dir, examples, tokenizer):
@@ -168,3 +176,61 @@ def test_stats_count_what_the_batches_hold(sft):
     assert stats.num_tokens == sum(int((batch.segment_ids > 0).sum()) for batch in every)
     rows = sum(int((batch.segment_ids.max(axis=1) > 0).sum()) for batch in every)
     assert stats.padding_share == pytest.approx(1 - stats.num_tokens / (rows * 256))
+
+
+def test_batches_made_ahead_in_a_thread_are_the_same_and_resume_in_the_middle_of_a_window(batches):
+    plain = batches()
+    expected = [next(plain) for _ in range(12)]
+    ahead = prefetched(batches(), depth=3)
+    for batch in expected[:5]:
+        assert_equal(batch, next(ahead))
+    state = json.loads(json.dumps(ahead.get_state()))
+    assert state["row"] > 0
+    ahead.close()
+    resumed = prefetched(batches(), depth=3)
+    resumed.set_state(state)
+    for batch in expected[5:]:
+        assert_equal(batch, next(resumed))
+    resumed.close()
+
+
+def test_a_split_is_tokenized_once_and_again_when_data_or_tokenizer_change(
+    data_dir, tokenizer_dir, tmp_path
+):
+    shutil.copytree(data_dir, tmp_path / "data", ignore=shutil.ignore_patterns("token_cache"))
+    data_dir, cache = str(tmp_path / "data"), tmp_path / "data" / "token_cache"
+    arguments = {"split": "test", "batch_size": 2, "seq_len": 64, "seed": 0}
+    first = next(cpt_batches(data_dir, tokenizer_dir, **arguments))
+    (store,) = cache.iterdir()
+    written = (store / "tokens.u32").stat().st_mtime_ns
+    assert_equal(first, next(cpt_batches(data_dir, tokenizer_dir, **arguments)))
+    assert (store / "tokens.u32").stat().st_mtime_ns == written
+    write_dataset("md_knowledge", data_dir, {"test": [{"text": "Other."}]})
+    other = next(cpt_batches(data_dir, tokenizer_dir, **arguments))
+    assert not np.array_equal(first.tokens, other.tokens)
+    assert len(list(cache.iterdir())) == 2
+
+
+def test_data_sets_of_several_folders_are_mixed_by_weight(data_dir, tokenizer_dir, tokenizer):
+    sources = [
+        Source(data_dir=data_dir, name="md_knowledge", weight=3.0),
+        Source(data_dir=data_dir, name="md_instruct_qa", weight=1.0),
+    ]
+    batches = mixed_batches(
+        sources, tokenizer_dir, split="train", batch_size=4, seq_len=512, seed=3
+    )
+    texts = [tokenizer.decode(t) for batch in islice(batches, 60) for t, _ in segments(batch)]
+    share = sum("What does fix" in text for text in texts) / len(texts)
+    assert abs(share - 0.25) < 0.03
+    with pytest.raises(UsageError, match="weight above 0"):
+        mixed_batches([], tokenizer_dir, split="train", batch_size=4, seq_len=64, seed=3)
+
+
+@pytest.mark.parametrize("seq_len", [512, 2048])
+def test_at_most_three_per_cent_of_a_row_is_padding(data_dir, tokenizer_dir, seq_len):
+    for make in (cpt_batches, sft_batches):
+        batches = make(
+            data_dir, tokenizer_dir, split="train", batch_size=8, seq_len=seq_len, seed=1
+        )
+        filled = np.mean([(batch.segment_ids > 0).mean() for batch in islice(batches, 40)])
+        assert filled >= 0.97
