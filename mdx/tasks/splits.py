@@ -28,7 +28,8 @@ _SEED = re.compile(
     r"^(velocity \S+ create \S+|fix \S+ \S+ (?:langevin|temp/csvr|temp/csld) \S+ \S+ \S+"
     r"|create_atoms \S+ random \S+|displace_atoms \S+ random \S+ \S+ \S+"
     r"|set \S+ \S+ type/(?:fraction|ratio|subset) \S+ \S+|fix \S+ \S+ deposit \S+ \S+ \S+"
-    r"|fix \S+ \S+ gcmc \S+ \S+ \S+ \S+) \d+",
+    r"|fix \S+ \S+ gcmc \S+ \S+ \S+ \S+|fix \S+ \S+ evaporate \S+ \S+ \S+"
+    r"|pair_style dpd \S+ \S+) \d+",
     re.MULTILINE,
 )
 
