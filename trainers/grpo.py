@@ -260,8 +260,8 @@ def _resume(stage: _Stage, state: TrainState, checkpointer: Checkpointer) -> tup
 
 
 def _usable_tasks(config: GrpoConfig, tokenizer: Tokenizer) -> list[Task]:
-    """Return the training tasks whose prompts fit; raises ConfigError where those are too few."""
-    tasks = load_tasks(config.rollout.data_dir, "train")
+    """Return the tasks whose prompts fit; raises ConfigError where those are too few."""
+    tasks = load_tasks(config.rollout.data_dir, config.rollout.split)
     limit = config.rollout.max_prompt_tokens
     usable = [task for task in tasks if len(first_prompt(task, tokenizer).tokens) <= limit]
     if len(usable) < config.rollout.num_prompts:

@@ -21,6 +21,7 @@ from typing import Any, Protocol
 import jax
 
 from evals.sampling import to_completion
+from mdx.data.buckets import by_length
 from mdx.errors import ConfigError, FarmError
 from mdx.lammps.run import Reward, RunLimits, RunRequest, RunResult
 from mdx.lammps.script import extract_script
@@ -39,12 +40,14 @@ _EQUAL_REWARDS = 1e-6  # groups whose rewards differ by less teach nothing
 class RolloutConfig:
     """Which prompts are sampled, how many, how often, how long and how hot."""
 
-    data_dir: str = "data"  # tasks: the training split of MD-CodeGen
+    data_dir: str = "data"  # tasks: a split of MD-CodeGen
+    split: str = "train"  # or "grpo", where the build made such a split
     num_prompts: int = 16  # a step, first attempts and repairs together
     group_size: int = 8
     refill_below: float = 0.25  # refill while fewer than this share of num_prompts groups teach
     max_refills: int = 1  # a step at most, each of num_prompts
     max_prompt_tokens: int = 192
+    prompt_buckets: list[int] = field(default_factory=list)  # lengths below it that are compiled
     max_new_tokens: int = 128
     temperature: float = 1.0
     num_slots: int = 32  # completions that are decoded at one time
@@ -56,6 +59,9 @@ class RolloutConfig:
             "group_size must be 2 or more, since a group is its own baseline": self.group_size > 1,
             "temperature must be above 0": self.temperature > 0,
             "max_refills must be 0 or more": self.max_refills >= 0,
+            "prompt_buckets must lie between 1 and max_prompt_tokens": all(
+                0 < length < self.max_prompt_tokens for length in self.prompt_buckets
+            ),
         }
         for claim, holds in checks.items():
             if not holds:
@@ -129,23 +135,28 @@ class PhaseClock:
 
 def make_sample(graphdef: GraphDef, config: RolloutConfig, *, eos_id: int) -> SampleFn:
     """Return what samples `group_size` completions for each of the prompts."""
+    buckets = (*config.prompt_buckets, config.max_prompt_tokens)
 
     def sample(
         params: Any, prompts: Sequence[Sequence[int]], key: jax.Array
     ) -> Iterator[tuple[int, int, Sampled]]:
-        return sample_stream(
-            graphdef,
-            params,
-            prompts,
-            num_samples=config.group_size,
-            max_new_tokens=config.max_new_tokens,
-            temperature=config.temperature,
-            top_p=1.0,  # a cut would make the sampled distribution another than the loss's
-            eos_ids=(eos_id,),
-            key=key,
-            num_slots=config.num_slots,
-            min_prompt_bucket=config.max_prompt_tokens,  # one compilation for all steps
-        )
+        for length, members in by_length([len(prompt) for prompt in prompts], buckets).items():
+            stream = sample_stream(
+                graphdef,
+                params,
+                [prompts[index] for index in members],
+                num_samples=config.group_size,
+                max_new_tokens=config.max_new_tokens,
+                temperature=config.temperature,
+                top_p=1.0,  # a cut would make the sampled distribution another than the loss's
+                eos_ids=(eos_id,),
+                key=key,
+                num_slots=config.num_slots,
+                prompt_indices=members,
+                min_prompt_bucket=length,  # one compilation a bucket for all steps
+            )
+            for place, number, completion in stream:
+                yield members[place], number, completion
 
     return sample
 

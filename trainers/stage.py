@@ -1,16 +1,18 @@
 """What CPT and SFT share once their batches are there: mesh, state, step, loop, export."""
 
+from contextlib import closing
 from typing import Any, Protocol
 
 import jax
 from jax.sharding import Mesh
 
+from mdx.data.pipeline import PackedIterator, prefetched
 from mdx.model.config import ComputeConfig, LoraConfig
 from mdx.model.decoder import GraphDef
 from mdx.model.sharding import MeshConfig, batch_parts, make_mesh, shard_batch
 from trainers.checkpoint import CheckpointConfig
 from trainers.export import finish
-from trainers.loop import Batches, DataConfig, fit
+from trainers.loop import DataConfig, fit
 from trainers.losses import make_logprobs_fn, make_next_token_loss
 from trainers.optim import OptimConfig, make_optimizer, make_schedule
 from trainers.policy import Policy, start_weights
@@ -53,8 +55,10 @@ def next_token_parts(config: StageConfig, graphdef: GraphDef, mesh: Mesh) -> dic
     }
 
 
-def train_next_token(config: StageConfig, policy: Policy, batches: Batches, *, stage: str) -> None:
-    """Train `policy` on the targets of `batches` to `optim.num_steps` and export it.
+def train_next_token(
+    config: StageConfig, policy: Policy, batches: PackedIterator, *, stage: str
+) -> None:
+    """Train `policy` on the targets of `batches`, made ahead in a thread, and export it.
 
     Resumes from the newest checkpoint in `run_dir`. Raises what `trainers.loop.fit` raises.
     """
@@ -67,14 +71,15 @@ def train_next_token(config: StageConfig, policy: Policy, batches: Batches, *, s
     train_step = make_train_step(
         **next_token_parts(config, policy.graphdef, mesh), base=weights.base
     )
-    state = fit(
-        create_state(weights.trained, optimizer, state_key),
-        batches,
-        train_step,
-        stage=stage,
-        run_dir=config.run_dir,
-        num_steps=config.optim.num_steps,
-        checkpoint=config.checkpoint,
-        place=lambda batch: shard_batch(batch, mesh),
-    )
+    with closing(prefetched(batches)) as ahead:
+        state = fit(
+            create_state(weights.trained, optimizer, state_key),
+            ahead,
+            train_step,
+            stage=stage,
+            run_dir=config.run_dir,
+            num_steps=config.optim.num_steps,
+            checkpoint=config.checkpoint,
+            place=lambda batch: shard_batch(batch, mesh),
+        )
     finish(config.run_dir, policy, state, weights.base, init_from=config.init_from)

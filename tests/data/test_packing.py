@@ -1,6 +1,7 @@
 """Packing: nothing lost, nothing cut, little padding; and the layout of a batch."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -48,3 +49,12 @@ def test_batches_have_the_documented_types():
     types = [array.dtype for array in (batch.tokens, batch.segment_ids, batch.positions)]
     assert types == [np.int32] * 3
     assert batch.loss_mask.dtype == np.float32
+
+
+@pytest.mark.parametrize("seq_len", [512, 2048])
+def test_at_most_three_per_cent_of_the_rows_is_padding(seq_len):
+    """The lengths are spread as those of the tasks are: log-normal around 200 tokens."""
+    rng = np.random.default_rng(0)
+    lengths = np.clip(rng.lognormal(np.log(200), 0.5, 128 * seq_len // 200), 8, seq_len).astype(int)
+    rows = best_fit(lengths.tolist(), seq_len)
+    assert 1 - lengths.sum() / (len(rows) * seq_len) <= 0.03

@@ -224,13 +224,3 @@ def test_data_sets_of_several_folders_are_mixed_by_weight(data_dir, tokenizer_di
     assert abs(share - 0.25) < 0.03
     with pytest.raises(UsageError, match="weight above 0"):
         mixed_batches([], tokenizer_dir, split="train", batch_size=4, seq_len=64, seed=3)
-
-
-@pytest.mark.parametrize("seq_len", [512, 2048])
-def test_at_most_three_per_cent_of_a_row_is_padding(data_dir, tokenizer_dir, seq_len):
-    for make in (cpt_batches, sft_batches):
-        batches = make(
-            data_dir, tokenizer_dir, split="train", batch_size=8, seq_len=seq_len, seed=1
-        )
-        filled = np.mean([(batch.segment_ids > 0).mean() for batch in islice(batches, 40)])
-        assert filled >= 0.97
