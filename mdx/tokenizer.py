@@ -79,6 +79,10 @@ class Tokenizer:
         """Return the ids of `text`. Nothing is added; special tokens in the text are recognised."""
         return self._backend.encode(text, add_special_tokens=False).ids
 
+    def count(self, text: str) -> int:
+        """Return how many tokens `text` has."""
+        return len(self.encode(text))
+
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Return `encode` of each text, several at a time."""
         encodings = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)

@@ -4,12 +4,13 @@
     mdx-data corpus --config configs/corpus.yaml out_dir=data/corpus
     mdx-data tokenizer --data data/tiny --out data/tiny/tokenizer --vocab-size 1024
     mdx-data show md_code_gen --data data/tiny --split test --num 2
-    mdx-data stats --data data/tiny --tokenizer data/tiny/tokenizer
+    mdx-data stats --data data/tiny --tokenizer data/tiny/tokenizer --plot stats.png
 
 The same build command goes on after a kill and returns at once when everything is there.
 """
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -93,36 +94,75 @@ def tokenizer(data_dir: str, out_dir: str, vocab_size: int, seed: int) -> None:
 @main.command()
 @click.argument("name", type=click.Choice(_DATA_SETS))
 @_data_option
-@click.option("--split", default="train", show_default=True)
+@click.option("--split", default="train", show_default=True, help="A split, or all.")
+@click.option("--family", default="", help="Tasks of a family, questions of a kind, ...")
+@click.option("--text", default="", help="Records in which this occurs, whatever its case.")
+@click.option("--id", "id_", default="", help="The record of this id (or sha256), of any split.")
 @click.option("--num", "count", default=1, show_default=True, help="How many records.")
-@click.option("--start", default=0, show_default=True, help="Index of the first.")
-def show(name: str, data_dir: str, split: str, count: int, start: int) -> None:
-    """Print records as they are stored."""
-    from mdx.data.datasets import read_records
+@click.option("--start", default=0, show_default=True, help="How many to leave out before.")
+@click.option("--whole", is_flag=True, help="Also the fields for machines.")
+def show(
+    name: str,
+    data_dir: str,
+    split: str,
+    family: str,
+    text: str,
+    id_: str,
+    count: int,
+    start: int,
+    whole: bool,
+) -> None:
+    """Print records, through a pager on a terminal."""
+    from trainers.data_show import show_records
 
-    records = read_records(data_dir, name, split)
-    if not 0 <= start < len(records):
-        raise UsageError(f"--start must be in 0..{len(records) - 1}, not {start}")
-    for index in range(start, min(start + count, len(records))):
-        click.secho(f"{name}/{split}[{index}]", bold=True)
-        for field, value in records[index].items():
-            text = str(value).rstrip("\n")
-            click.echo(f"{field}:\n{text}" if "\n" in text else f"{field}: {text}")
-        click.echo()
+    if start < 0 or count < 1:
+        raise UsageError("--start must be 0 or more and --num 1 or more")
+    lines = show_records(
+        data_dir,
+        name,
+        start=start,
+        count=count,
+        whole=whole,
+        split="" if split == "all" or id_ else split,
+        family=family,
+        text=text,
+        id_=id_,
+    )
+    if sys.stdout.isatty() and count > 1:
+        click.echo_via_pager(lines)
+        return
+    for line in lines:
+        click.echo(line, nl=False)
 
 
 @main.command()
 @_data_option
 @click.option("--tokenizer", "tokenizer_dir", help="Count tokens with this tokenizer, too.")
 @click.option("--seq-len", default=512, show_default=True, help="Row length for the packing.")
-def stats(data_dir: str, tokenizer_dir: str | None, seq_len: int) -> None:
-    """Print sizes, the share of dropped references, and tokens and padding."""
+@click.option("--plot", default="", help="Write a page of plots to this file (PNG).")
+def stats(data_dir: str, tokenizer_dir: str | None, seq_len: int, plot: str) -> None:
+    """Print sizes, shares of dropped references, lengths, costs, tokens and padding."""
+    from mdx.tokenizer import Tokenizer
+    from trainers.data_stats import gather_stats, plot_stats, summary_rows
+
     file = Path(data_dir) / "manifest.json"
     if not file.is_file():
         raise UsageError(f"{data_dir} holds no finished data sets: run mdx-data build first")
     _echo_manifest(json.loads(file.read_text(encoding="utf-8")))
+    tokenizer = Tokenizer.load(tokenizer_dir) if tokenizer_dir else None
+    unit = "tokens" if tokenizer else "characters"
+    found = gather_stats(
+        data_dir, lambda text: len(tokenizer.encode(text)) if tokenizer else len(text)
+    )
+    _echo_table(summary_rows(found, unit))
+    for title, counts in (("register", found.registers), ("language", found.languages)):
+        if counts:
+            _echo_table([(title, "records"), *((n, str(c)) for n, c in counts.most_common())])
     if tokenizer_dir:
         _echo_tokens(data_dir, tokenizer_dir, seq_len)
+    if plot:
+        plot_stats(found, plot, unit)
+        click.echo(f"plots are in {plot}")
 
 
 def _echo_sizes(manifest: Mapping[str, Any]) -> None:
@@ -139,13 +179,15 @@ def _echo_manifest(manifest: Mapping[str, Any]) -> None:
     _echo_sizes(manifest)
     families = [
         (name, str(family["num_examples"]), f"{family['share_dropped']:.1%}")
-        for name, family in manifest["families"].items()
+        for name, family in manifest.get("families", {}).items()
     ]
-    _echo_table([("family", "examples", "dropped"), *families])
+    if families:
+        _echo_table([("family", "examples", "dropped"), *families])
 
 
 def _echo_tokens(data_dir: str, tokenizer_dir: str, seq_len: int) -> None:
     from mdx.chat import script_reply
+    from mdx.data.datasets import BUILDERS, folder_of, read_records
     from mdx.data.pipeline import cpt_batches, sft_batches
     from mdx.data.tasks import load_examples
     from mdx.tokenizer import Tokenizer
@@ -153,7 +195,11 @@ def _echo_tokens(data_dir: str, tokenizer_dir: str, seq_len: int) -> None:
     rows: list[tuple[str, ...]] = [
         ("pipeline", "documents", "tokens", "targets", "too long", "padding")
     ]
-    for stage, batches in (("cpt", cpt_batches), ("sft", sft_batches)):
+    there = {name: folder_of(data_dir, name).exists() for name in BUILDERS}
+    pipelines = {"cpt": cpt_batches} if there["md_knowledge"] else {}
+    if there["md_code_gen"] and there["md_instruct_qa"]:
+        pipelines["sft"] = sft_batches
+    for stage, batches in pipelines.items():
         s = batches(
             data_dir, tokenizer_dir, split="train", batch_size=1, seq_len=seq_len, seed=0
         ).stats
@@ -161,9 +207,19 @@ def _echo_tokens(data_dir: str, tokenizer_dir: str, seq_len: int) -> None:
         rows.append((stage, *map(str, counts), f"{s.padding_share:.1%}"))
     _echo_table(rows)
     encode = Tokenizer.load(tokenizer_dir).encode
-    replies = [script_reply(example.script) for example in load_examples(data_dir, "test")]
-    mean = sum(len(encode(reply)) for reply in replies) / len(replies)
-    click.echo(f"{mean:.1f} tokens a script (mean of the test split)")
+    texts: dict[str, list[str]] = {}
+    if there["md_code_gen"]:
+        examples = load_examples(data_dir, "test")
+        texts["scripts"] = [script_reply(example.script) for example in examples]
+        texts["prompts"] = [example.task.prompt for example in examples]
+    if there["md_knowledge"]:
+        texts["documents"] = [r["text"] for r in read_records(data_dir, "md_knowledge", "test")]
+    table: list[tuple[str, ...]] = [("of the test split", "tokens each", "characters a token")]
+    for name, those in texts.items():
+        tokens = sum(len(encode(text)) for text in those)
+        compression = sum(map(len, those)) / tokens
+        table.append((name, f"{tokens / len(those):.1f}", f"{compression:.2f}"))
+    _echo_table(table)
 
 
 def _echo_table(rows: Sequence[Sequence[str]]) -> None:

@@ -344,7 +344,31 @@ def test_the_command_line_shows_counts_and_trains_a_tokenizer(built, tmp_path):
     assert next(line for line in stats.splitlines() if "md_code_gen" in line).split()[3] == str(
         num_test
     )
-    assert "tokens a script" in stats
+    assert "characters a token" in stats
+    plot = tmp_path / "stats.png"
+    assert command.invoke(main, ["stats", "--data", config.out_dir, "--plot", str(plot)]).output
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_records_are_found_by_family_text_and_id(built):
+    config, _ = built
+    tasks = load_tasks(config.out_dir, "train")
+    wanted = next(task for task in tasks if task.family == "crystal")
+
+    def shown(*options):
+        result = CliRunner().invoke(
+            main, ["show", "md_code_gen", "--data", config.out_dir, *options]
+        )
+        return result.exit_code, result.output
+
+    code, text = shown("--family", "crystal", "--num", "99", "--split", "all")
+    assert code == 0
+    assert text.count("family: crystal") == text.count("md_code_gen/") > 1
+    assert shown("--id", wanted.id, "--split", "test")[1].count(f"id: {wanted.id}") == 1
+    assert f"prompt: {wanted.prompt}" in shown("--text", wanted.prompt.upper())[1]
+    assert "observables: " in shown("--family", "lattice_constant")[1]
+    assert "skeleton_sha256: " in shown("--whole")[1]
+    assert shown("--text", "no such words")[0] == 2
 
 
 def test_the_tokenizer_learns_from_the_train_splits_alone(built):
