@@ -59,14 +59,18 @@ def main(
     ]
     batch = next(pipelines["sft"])
     trained = [measure_training(name, model, batch, steps) for name, model in MODELS.items()]
-    for row in (*fed, *trained):
-        click.echo("  ".join(f"{key} {value}" for key, value in row.items()))
     for model in trained:
         slowest = min(float(row["tokens_per_s"]) for row in fed)
         ratio = slowest / float(model["tokens_per_s"])
         model["fed_at"] = round(ratio, 1)
         click.echo(f"the slower pipeline feeds the {model['model']} model at {ratio:.0f} times")
     Path(out).write_text(json.dumps([*fed, *trained], indent=2) + "\n", encoding="utf-8")
+
+
+def shown(row: Figures) -> Figures:
+    """Print a row as soon as it is measured, and return it."""
+    click.echo("  ".join(f"{key} {value}" for key, value in row.items()))
+    return row
 
 
 def measure_pipeline(name: str, batches: PackedIterator, seq_len: int, count: int) -> Figures:
@@ -76,12 +80,14 @@ def measure_pipeline(name: str, batches: PackedIterator, seq_len: int, count: in
     filled = [int((batch.segment_ids > 0).sum()) for batch in islice(batches, count)]
     seconds = time.perf_counter() - started
     cells = BATCH_SIZE * seq_len * count
-    return {
-        "pipeline": name,
-        "tokens_per_s": round(sum(filled) / seconds),
-        "batch_ms": round(1e3 * seconds / count, 2),
-        "padding": round(1 - sum(filled) / cells, 4),
-    }
+    return shown(
+        {
+            "pipeline": name,
+            "tokens_per_s": round(sum(filled) / seconds),
+            "batch_ms": round(1e3 * seconds / count, 2),
+            "padding": round(1 - sum(filled) / cells, 4),
+        }
+    )
 
 
 def measure_training(name: str, model: ModelConfig, batch: Batch, steps: int) -> Figures:
@@ -100,11 +106,13 @@ def measure_training(name: str, model: ModelConfig, batch: Batch, steps: int) ->
         metrics["loss"].block_until_ready()
         seconds.append(time.perf_counter() - started)
     real = int((batch.segment_ids > 0).sum())
-    return {
-        "model": name,
-        "num_parameters": model.num_parameters,
-        "tokens_per_s": round(real / statistics.median(seconds[1:])),
-    }
+    return shown(
+        {
+            "model": name,
+            "num_parameters": model.num_parameters,
+            "tokens_per_s": round(real / statistics.median(seconds[1:])),
+        }
+    )
 
 
 if __name__ == "__main__":

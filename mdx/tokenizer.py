@@ -24,6 +24,7 @@ import io
 import json
 import re
 import string
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from tokenizers.models import BPE
 
 from mdx.chat import CHAT_TEMPLATE, END_OF_TEXT, END_OF_TURN, SPECIAL_TOKENS, START_OF_TURN
 from mdx.errors import UsageError
+from mdx.lammps.commands import known_styles
 
 _SPACE = "\u2581"  # SentencePiece writes a space as this
 _UNKNOWN = "<unk>"  # never produced, thanks to byte fallback; both libraries insist on it
@@ -51,11 +53,16 @@ _CHUNK = re.compile(
     r"|\s+"
     r"|[^\sA-Za-z0-9_]+"
 )
+_NAME = re.compile(r"[a-z0-9]+(?:[_/][a-z0-9]+)+")
 SMALLEST_VOCABULARY = 384  # bytes, special tokens, ASCII and a few merges
 
 
 class Tokenizer:
-    """Text to token ids and back. `load` reads any Hugging Face directory with EOS and PAD."""
+    """Text to token ids and back. `load` reads any Hugging Face directory that has an EOS.
+
+    Without a PAD of its own, EOS pads, too: what is a target is marked by position and never by
+    token, so EOS is learnt all the same.
+    """
 
     def __init__(self, backend: tokenizers.Tokenizer, *, eos_token: str, pad_token: str):
         self._backend = backend
@@ -72,8 +79,13 @@ class Tokenizer:
                 raise UsageError(f"a tokenizer directory needs {name}, but {folder} has none")
         config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
         backend = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
-        tokens = {key: _content(config.get(key)) for key in ("eos_token", "pad_token")}
-        return cls(backend, **tokens)
+        eos = _content(config.get("eos_token"))
+        # Base models of the Qwen family end documents with their EOS, but turns with END_OF_TURN.
+        if backend.token_to_id(END_OF_TURN) is not None:
+            eos = END_OF_TURN
+        if not eos:
+            raise UsageError(f"a tokenizer must name its eos_token, but that in {folder} does not")
+        return cls(backend, eos_token=eos, pad_token=_content(config.get("pad_token")) or eos)
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of `text`. Nothing is added; special tokens in the text are recognised."""
@@ -93,20 +105,27 @@ class Tokenizer:
         return self._backend.decode(list(ids), skip_special_tokens=skip_special_tokens)
 
 
-def train_tokenizer(texts: Iterable[str], out_dir: str, vocab_size: int, seed: int = 0) -> None:
+def train_tokenizer(
+    texts: Iterable[str],
+    out_dir: str,
+    vocab_size: int,
+    seed: int = 0,
+    whole: Sequence[str] = (),
+) -> None:
     """Learn `vocab_size` pieces from `texts` and write the Hugging Face directory `out_dir`.
 
+    `whole` are words that are one piece each wherever they occur (see `lammps_words`).
     The result depends only on the arguments. `seed` matters only for corpora of more than a
     million chunks, which are sampled. A small corpus gives fewer pieces than `vocab_size`. Raises
     UsageError where vocab_size is below 384 or there is no text.
     """
     if vocab_size < SMALLEST_VOCABULARY:
         raise UsageError(f"vocab_size must be at least {SMALLEST_VOCABULARY}, not {vocab_size}")
-    model = _train_sentencepiece(texts, vocab_size, seed)
+    model = _train_sentencepiece(texts, vocab_size, seed, whole)
     folder = Path(out_dir)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "tokenizer.model").write_bytes(model)
-    _to_backend(model).save(str(folder / "tokenizer.json"))
+    _to_backend(model, whole).save(str(folder / "tokenizer.json"))
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "eos_token": END_OF_TURN,
@@ -120,7 +139,20 @@ def train_tokenizer(texts: Iterable[str], out_dir: str, vocab_size: int, seed: i
     (folder / "chat_template.jinja").write_text(CHAT_TEMPLATE, encoding="utf-8")
 
 
-def _train_sentencepiece(texts: Iterable[str], vocab_size: int, seed: int) -> bytes:
+def lammps_words(texts: Iterable[str], at_least: int = 20) -> list[str]:
+    """Return LAMMPS's commands and styles of several parts that `texts` use so often, sorted.
+
+    Those with an underscore or a slash (pair_style, lj/cut): the others are words of prose, too,
+    and as pieces would cut other words in two.
+    """
+    names = set().union(*known_styles().values())
+    counts = Counter(word for text in texts for word in _NAME.findall(text) if word in names)
+    return sorted(word for word, count in counts.items() if count >= at_least)
+
+
+def _train_sentencepiece(
+    texts: Iterable[str], vocab_size: int, seed: int, whole: Sequence[str]
+) -> bytes:
     import sentencepiece  # only training needs it
 
     sentencepiece.set_random_generator_seed(seed)
@@ -145,7 +177,7 @@ def _train_sentencepiece(texts: Iterable[str], vocab_size: int, seed: int) -> by
             add_dummy_prefix=False,
             input_sentence_size=_MAX_CHUNKS,
             shuffle_input_sentence=True,
-            user_defined_symbols=[*SPECIAL_TOKENS, *_DIGITS_AFTER_SPACE],
+            user_defined_symbols=[*SPECIAL_TOKENS, *_DIGITS_AFTER_SPACE, *whole],
             required_chars=_ASCII,
             unk_id=len(SPECIAL_TOKENS),
             unk_piece=_UNKNOWN,
@@ -167,7 +199,7 @@ def _chunks(texts: Iterable[str]) -> Iterator[str]:
             yield from _CHUNK.findall(part)
 
 
-def _to_backend(model: bytes) -> tokenizers.Tokenizer:
+def _to_backend(model: bytes, whole: Sequence[str] = ()) -> tokenizers.Tokenizer:
     """Return the `tokenizers` BPE that gives the ids of the SentencePiece `model`."""
     import sentencepiece
 
@@ -195,6 +227,7 @@ def _to_backend(model: bytes) -> tokenizers.Tokenizer:
     backend.add_special_tokens(
         [tokenizers.AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS]
     )
+    backend.add_tokens([tokenizers.AddedToken(word, normalized=False) for word in whole])
     return backend
 
 
@@ -220,5 +253,5 @@ def _token_id(backend: tokenizers.Tokenizer, token: str) -> int:
 
 
 def _content(token: str | dict[str, str] | None) -> str:
-    """Return a special token's text, which Hugging Face stores as a string or as an object."""
-    return token["content"] if isinstance(token, dict) else str(token)
+    """Return a special token's text, a string or an object; empty where it has none."""
+    return token["content"] if isinstance(token, dict) else token or ""

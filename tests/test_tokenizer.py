@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mdx.chat import SPECIAL_TOKENS, task_messages
 from mdx.errors import UsageError
 from mdx.tasks.task import Task
-from mdx.tokenizer import Tokenizer, train_tokenizer
+from mdx.tokenizer import Tokenizer, lammps_words, train_tokenizer
 
 COMMANDS = (
     "units metal",
@@ -149,3 +149,25 @@ def test_what_no_tokenizer_can_be_trained_on_is_a_usage_error(tmp_path, texts, v
 def test_a_directory_without_a_tokenizer_is_a_usage_error(tmp_path):
     with pytest.raises(UsageError, match=r"tokenizer\.json"):
         Tokenizer.load(str(tmp_path))
+
+
+def test_lammps_names_are_kept_whole_where_that_is_asked_for(tmp_path):
+    names = lammps_words(corpus(), at_least=5)
+    assert {"pair_style", "pair_coeff", "eam/alloy"} <= set(names)
+    assert "run" not in names
+    train_tokenizer(corpus(), str(tmp_path), vocab_size=640, whole=names)
+    tokenizer = Tokenizer.load(str(tmp_path))
+    model = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "tokenizer.model"))
+    other = pytest.importorskip("transformers").AutoTokenizer.from_pretrained(str(tmp_path))
+    for text in (
+        "pair_style eam/alloy\npair_coeff * * Cu.eam/alloy/omp xpair_styles",
+        "在pair_style后 🙂 \x00\t pair_style",
+        " 1234567890" * 10_000,
+        *COMMANDS,
+    ):
+        ids = tokenizer.encode(text)
+        assert ids == model.encode(text) == other.encode(text)
+        assert tokenizer.decode(ids) == text
+    pieces = [tokenizer.decode([i]) for i in tokenizer.encode("pair_style eam/alloy")]
+    assert "pair_style" in pieces
+    assert "eam/alloy" in pieces

@@ -115,6 +115,7 @@ class _Workshop:
         self._journal = journal
         self._display = display
         self._done = 0
+        self._planned = sum(plan.num_scripts for plan in plans_of(config))
         self._owners: dict[str, str] = {}  # split of each skeleton and text
 
     def fill(self, plan: Plan) -> SplitResult:
@@ -172,7 +173,8 @@ class _Workshop:
 
     def _count(self, finished: bool) -> None:
         if finished:
-            self._done += 1
+            # those that replace dropped ones come on top of what was planned
+            self._done = min(self._done + 1, self._planned)
             self._display.update(self._done, {})
 
     def _judge(self, group: Group, plan: Plan, result: SplitResult) -> bool:

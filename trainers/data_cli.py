@@ -82,12 +82,14 @@ def corpus(path: str | None, print_config: bool, overrides: tuple[str, ...]) -> 
 @click.option("--out", "out_dir", required=True, help="Hugging Face directory to write.")
 @click.option("--vocab-size", default=1024, show_default=True)
 @click.option("--seed", default=0, show_default=True)
-def tokenizer(data_dir: str, out_dir: str, vocab_size: int, seed: int) -> None:
+@click.option("--whole-words", is_flag=True, help="Frequent pair_style, lj/cut, ... are one token.")
+def tokenizer(data_dir: str, out_dir: str, vocab_size: int, seed: int, whole_words: bool) -> None:
     """Train the tokenizer on the train splits."""
     from mdx.data.tasks import training_texts
-    from mdx.tokenizer import Tokenizer, train_tokenizer
+    from mdx.tokenizer import Tokenizer, lammps_words, train_tokenizer
 
-    train_tokenizer(training_texts(data_dir), out_dir, vocab_size, seed)
+    whole = lammps_words(training_texts(data_dir)) if whole_words else []
+    train_tokenizer(training_texts(data_dir), out_dir, vocab_size, seed, whole)
     click.echo(f"{Tokenizer.load(out_dir).vocab_size} tokens in {out_dir}")
 
 

@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 
 import mdx.chat
-from mdx.chat import Message, render_conversation
+from mdx.chat import END_OF_TURN, Message, render_conversation
 from mdx.code_digest import code_digest
 from mdx.data.datasets import folder_of, iter_records, open_source
 from mdx.data.packing import TokenizedDocument
 from mdx.data.tasks import conversation_of_record
 from mdx.data.token_store import TokenStore, cache_root, cached_store
+from mdx.errors import UsageError
 from mdx.tokenizer import Tokenizer
 
 _CHUNK = 512  # records that are tokenized at once
@@ -101,6 +102,11 @@ def conversation_view(
 
     def documents() -> Iterator[TokenizedDocument]:
         tokenizer = Tokenizer.load(tokenizer_dir)
+        if tokenizer.encode(END_OF_TURN) != [tokenizer.eos_id]:
+            raise UsageError(
+                f"conversations end turns with {END_OF_TURN}, but the tokenizer in {tokenizer_dir} "
+                "has no such token, so the end would never be learnt: add it as a special token"
+            )
         for some in _chunks(iter_records(data_dir, name, split)):
             yield from encode_conversations(map(conversation_of_record, some), tokenizer)
 

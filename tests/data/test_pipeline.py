@@ -224,3 +224,29 @@ def test_data_sets_of_several_folders_are_mixed_by_weight(data_dir, tokenizer_di
     assert abs(share - 0.25) < 0.03
     with pytest.raises(UsageError, match="weight above 0"):
         mixed_batches([], tokenizer_dir, split="train", batch_size=4, seq_len=64, seed=3)
+
+
+def test_the_end_of_a_turn_is_learnt_where_it_also_pads(data_dir, tokenizer_dir, tmp_path):
+    shutil.copytree(tokenizer_dir, tmp_path / "same")
+    file = tmp_path / "same" / "tokenizer_config.json"
+    config = json.loads(file.read_text())
+    file.write_text(json.dumps({key: config[key] for key in config if key != "pad_token"}))
+    tokenizer = Tokenizer.load(str(tmp_path / "same"))
+    assert tokenizer.pad_id == tokenizer.eos_id
+    batches = sft_batches(
+        data_dir, str(tmp_path / "same"), split="validation", batch_size=4, seq_len=256, seed=0
+    )
+    for batch in batches:
+        for tokens, mask in segments(batch):
+            assert tokens[-1] == tokenizer.eos_id
+            assert mask[-1] == 1
+
+
+def test_a_tokenizer_that_cannot_end_a_turn_is_refused(data_dir, tokenizer_dir, tmp_path):
+    shutil.copytree(tokenizer_dir, tmp_path / "other")
+    for file in (tmp_path / "other").glob("tokenizer*.json"):
+        file.write_text(file.read_text().replace("<|im_end|>", "</s>"))
+    with pytest.raises(UsageError, match="the end would never be learnt"):
+        sft_batches(
+            data_dir, str(tmp_path / "other"), split="test", batch_size=4, seq_len=256, seed=0
+        )
