@@ -7,7 +7,7 @@ import pytest
 from mdx.config import load_config
 from trainers.plan import KINDS, load_plan_config
 
-SIZES = sorted(Path("configs").glob("qwen3_*"))
+SIZES = sorted(file.parent for file in Path("configs").glob("qwen3_*/sft.yaml"))
 STAGES = ("cpt", "sft", "sft_lora", "grpo", "grpo_lora")
 HARDWARE = ("v5e", "v5p", "v6e", "h200")
 
