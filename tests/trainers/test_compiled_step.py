@@ -1,0 +1,110 @@
+"""What the compiled step does with memory and precision."""
+
+import collections
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mdx.data.batch import Batch
+from mdx.model.config import ComputeConfig, LoraConfig, ModelConfig
+from mdx.model.decoder import init, structure
+from mdx.model.lora import init_adapters
+from trainers.losses import count_tokens, make_logprobs_fn, make_next_token_loss
+from trainers.optim import OptimConfig, make_optimizer, make_schedule
+from trainers.state import create_state
+from trainers.step import jit_update, make_update
+
+MODEL = ModelConfig(
+    vocab_size=4096,
+    hidden_size=16,
+    intermediate_size=32,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    num_key_value_heads=1,
+    head_dim=8,
+)
+LORA = LoraConfig(rank=2)
+BLOCK = 64
+OPTIM = OptimConfig(num_steps=9, warmup_steps=0)
+HALF = ComputeConfig(dtype="bfloat16", scan_layers=True)
+
+
+def make_batch(rows=4, length=128, seed=0):
+    rng = np.random.default_rng(seed)
+    shape = (rows, length)
+    mask = np.ones(shape, np.float32)
+    mask[:, 0] = 0
+    return Batch(
+        tokens=rng.integers(0, MODEL.vocab_size, shape).astype(np.int32),
+        loss_mask=mask,
+        segment_ids=np.ones(shape, np.int32),
+        positions=np.tile(np.arange(length, dtype=np.int32), (rows, 1)),
+    )
+
+
+def make_loss(lora=None, compute=HALF):
+    graphdef = structure(MODEL, compute, lora)
+    return make_next_token_loss(make_logprobs_fn(graphdef, vocab_block=BLOCK))
+
+
+def start(lora=None):
+    """Return a state of new weights and the base, or None."""
+    params = init(MODEL)[1]
+    base = None
+    if lora:
+        base = jax.tree.map(lambda leaf: leaf.astype(lora.base_dtype), params)
+        params = init_adapters(MODEL, lora, jax.random.key(1))
+    return create_state(params, make_optimizer(OPTIM), jax.random.key(0)), base
+
+
+@pytest.mark.parametrize("lora", [None], ids=["full"])
+def test_state_is_donated_the_base_is_not_and_no_logits_exceed_a_block(lora):
+    update = make_update(
+        make_loss(lora), make_optimizer(OPTIM), make_schedule(OPTIM), num_microbatches=2
+    )
+    state, base = start(lora)
+    batch = jax.tree.map(jnp.asarray, make_batch())
+    compiled = jit_update(update, state).lower(state, base, batch).compile()
+    state_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves((state.params, state.opt_state)))
+    assert compiled.memory_analysis().alias_size_in_bytes >= state_bytes
+    new_state, _ = compiled(state, base, batch)
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves((state.params, state.opt_state)))
+    assert not any(leaf.is_deleted() for leaf in jax.tree.leaves((base, new_state)))
+    vocabulary = MODEL.vocab_size
+    shapes = set(re.findall(r"\b([a-z]+\d+)\[([\d,]+)\]", compiled.as_text()))
+    sizes = {
+        (kind, tuple(int(n) for n in shape.split(",")))
+        for kind, shape in shapes
+        if str(vocabulary) in shape.split(",")
+    }
+    assert max(int(np.prod(shape)) for _, shape in sizes) == BLOCK * vocabulary
+    head_gradients = {kind for kind, shape in sizes if sorted(shape) == [16, vocabulary]}
+    assert ("f32" in head_gradients) == (lora is None), "a frozen head has no gradient"
+
+
+def test_under_bfloat16_whatever_is_sensitive_is_float32():
+    """Exponentials, logarithms, roots and angles; rows of numbers are summed in float32 too."""
+    state, _ = start()
+    batch = jax.tree.map(jnp.asarray, make_batch())
+    loss = make_loss()
+    jaxpr = jax.make_jaxpr(jax.grad(lambda p: loss(p, batch, count_tokens(batch))[0]))(state.params)
+    kinds = collections.defaultdict(set)
+    for equation in equations(jaxpr.jaxpr):
+        kinds[equation.primitive.name] |= {str(x.aval.dtype) for x in equation.invars}
+    for name in ("exp", "log", "rsqrt", "cos", "sin", "reduce_sum"):
+        assert kinds[name] <= {"float32", "int32"}, name
+        assert "float32" in kinds[name], name
+    assert "bfloat16" in kinds["dot_general"], "matrix products are what bfloat16 is for"
+
+
+def equations(jaxpr):
+    """Yield every equation, inner ones included."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for value in jax.tree.leaves(equation.params, is_leaf=lambda x: hasattr(x, "eqns")):
+            inner = getattr(value, "jaxpr", value)
+            if hasattr(inner, "eqns"):
+                yield from equations(inner)
