@@ -2,9 +2,10 @@
 
 Orbax writes the arrays (each process its shards) in the background into a temporary directory and
 renames it when everything is on the disk; a step that is not renamed is not seen, and is swept
-away at the next start. Beside the `TrainState` lies `extra`, a JSON value a process: the data
-iterator's state, and whatever else a stage must not forget. Both are one step, so they cannot
-disagree.
+away at the next start. Beside the `TrainState` lies `extra`, one JSON value that all processes
+agree on: the data iterator's state, and whatever else a stage must not forget. Both are one step,
+so they cannot disagree. Neither knows of devices or processes: a checkpoint is restored onto any
+mesh and any number of processes.
 
     <run_dir>/checkpoints/<step>/{state,extra}
 """
@@ -28,6 +29,7 @@ from trainers.state import PyTree, TrainState, abstract_state
 Extra = dict[str, Any]  # JSON
 CHECKPOINTS = "checkpoints"
 _TEMPORARY = ".orbax-checkpoint-tmp"
+_EXTRA = "extra.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +85,10 @@ class Checkpointer:
         return self._manager.latest_step()
 
     def save(self, step: int, state: TrainState, extra: Extra) -> None:
-        """Begin to save `state` as `step`; a step that exists already is left alone."""
+        """Begin to save `state` as `step`; a step that exists already is left alone.
+
+        All processes must call it; the `extra` of process 0 is written.
+        """
         if step == self.latest_step:
             return
         args = Composite(state=StandardSave(state), extra=_JsonSave(extra))
@@ -154,20 +159,14 @@ def restore_params(run_dir: str, like: PyTree) -> tuple[int, PyTree] | None:
 
 
 class _JsonHandler(ocp.CheckpointHandler):
-    """Writes one JSON file a process."""
+    """Writes one JSON file, in process 0."""
 
     def save(self, directory: epath.Path, args: "_JsonSave") -> None:
-        (directory / _process_file()).write_text(json.dumps(args.item))
+        if jax.process_index() == 0:
+            (directory / _EXTRA).write_text(json.dumps(args.item))
 
     def restore(self, directory: epath.Path, args: "_JsonRestore") -> Extra:
-        file = directory / _process_file()
-        if not file.exists():
-            written = ", ".join(sorted(path.name for path in directory.glob("process_*")))
-            raise ValueError(
-                f"a resumed run needs as many processes as the saved one: no {file.name} "
-                f"among {written}"
-            )
-        return json.loads(file.read_text())
+        return json.loads((directory / _EXTRA).read_text())
 
 
 @ocp.args.register_with_handler(_JsonHandler, for_save=True)
@@ -220,10 +219,6 @@ def _restoring(path: epath.Path) -> Iterator[epath.Path]:
             "remove it to go on from the one before, or use another run_dir"
         ) from error
     sys.unraisablehook = show
-
-
-def _process_file() -> str:
-    return f"process_{jax.process_index()}-of-{jax.process_count()}.json"
 
 
 def _one_line(error: Exception) -> str:

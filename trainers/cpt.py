@@ -8,9 +8,7 @@ Starts from random weights, or from the Hugging Face directory `init_from`. The 
 
 from dataclasses import dataclass, field
 
-import jax
-
-from mdx.data.pipeline import cpt_batches, rows_of_process
+from mdx.data.pipeline import cpt_batches
 from mdx.model.config import ComputeConfig, LoraConfig, ModelConfig
 from mdx.model.sharding import MeshConfig
 from trainers.checkpoint import CheckpointConfig
@@ -18,7 +16,7 @@ from trainers.loop import DataConfig
 from trainers.optim import OptimConfig
 from trainers.policy import describe_policy
 from trainers.run_dir import claim_run_dir, is_complete
-from trainers.stage import train_next_token
+from trainers.stage import local_rows_of, train_next_token
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,9 +57,7 @@ def run(config: CptConfig) -> str:
         batch_size=config.data.batch_size,
         seq_len=config.data.seq_len,
         seed=config.seed,
-        local_rows=rows_of_process(
-            config.data.batch_size, jax.process_index(), jax.process_count()
-        ),
+        local_rows=local_rows_of(config, policy),
     )
     train_next_token(config, policy, batches, stage="cpt")
     return config.run_dir

@@ -18,6 +18,7 @@ from mdx.model.peft import save_adapters
 from mdx.model.rope import RopeScaling
 from trainers.checkpoint import restore_params
 from trainers.policy import Policy, load_base
+from trainers.processes import is_first, meet
 from trainers.run_dir import ADAPTER, CONFIG, EXPORT, mark_complete
 from trainers.state import PyTree, TrainState
 
@@ -40,7 +41,9 @@ def finish(
     save_hf(params, policy.model, policy.tokenizer_dir, out_dir, lora=policy.lora)
     if policy.lora.rank:
         save_adapters(state.params, policy.lora, init_from, f"{run_dir}/{ADAPTER}")
-    mark_complete(run_dir, int(state.step))
+    if is_first():
+        mark_complete(run_dir, int(state.step))
+    meet("exported")
 
 
 def export_run(run_dir: str, out_dir: str, *, dtype: str = "float32") -> int:

@@ -10,7 +10,8 @@ One step, top to bottom (`_step`):
 6. write metrics and examples, and save everything in one atomic step.
 
 A step never fails because scripts failed, and nothing is scored because infrastructure failed.
-Not here: a judge, asynchronous updates, sampling on several hosts.
+Over several processes each samples and runs its share of the prompts (`trainers.joint_rollouts`).
+Not here: a judge, asynchronous updates.
 
     mdx-train grpo --config configs/tiny/grpo.yaml run_dir=runs/grpo init_from=runs/sft/export
 """
@@ -28,20 +29,29 @@ from jax.sharding import Mesh
 from mdx.data.tasks import load_tasks
 from mdx.errors import ConfigError, FarmError
 from mdx.model.config import ModelConfig
-from mdx.model.decoder import structure
+from mdx.model.decoder import abstract_params, structure
 from mdx.model.lora import attach
-from mdx.model.sharding import batch_parts, make_mesh, shard_batch
+from mdx.model.sharding import (
+    batch_parts,
+    fetch,
+    make_mesh,
+    shard_batch,
+    to_this_process,
+    tree_shardings,
+)
 from mdx.tasks.task import Task
 from mdx.tokenizer import Tokenizer
 from rollout_farm.client import Farm
 from trainers.checkpoint import Checkpointer
 from trainers.export import finish
 from trainers.grpo_config import GrpoConfig
-from trainers.hooks import MetricsWriter, ProgressDisplay, StopSignals
+from trainers.hooks import MetricsWriter, ProgressDisplay, StopSignals, of_the_first
+from trainers.joint_rollouts import roll_out_jointly
 from trainers.memory import Memory
 from trainers.optim import make_optimizer
 from trainers.packing import RowShape, Segment, row_shape
 from trainers.policy import Policy, Weights, describe_policy, start_weights
+from trainers.policy_loss import GrpoBatch
 from trainers.policy_update import PolicyUpdater, make_logprobs, make_reference, make_updater
 from trainers.prompts import first_prompt
 from trainers.rollout_report import (
@@ -50,7 +60,7 @@ from trainers.rollout_report import (
     summarise_queue,
     summarise_rollouts,
 )
-from trainers.rollouts import PhaseClock, Rollout, Workshop, make_sample, roll_out
+from trainers.rollouts import PhaseClock, Rollout, Workshop, make_sample
 from trainers.run_dir import claim_run_dir, is_complete
 from trainers.state import TrainState, create_state
 
@@ -80,6 +90,8 @@ class _Stage:
     config: GrpoConfig
     policy: Policy
     base: Any  # the frozen weights of LoRA, or None
+    sampling_base: Any  # the same, on this process's devices
+    mesh: Mesh
     workshop: Workshop
     updater: PolicyUpdater
     memory: Memory
@@ -93,6 +105,7 @@ def _prepare(config: GrpoConfig, farm: Farm) -> tuple[_Stage, TrainState]:
     tokenizer = Tokenizer.load(policy.tokenizer_dir)
     tasks = _usable_tasks(config, tokenizer)
     mesh = make_mesh(config.mesh)
+    tree_shardings(abstract_params(policy.model), mesh)  # refuses what the mesh does not divide
     key = jax.random.key(config.seed)
     weights = start_weights(
         policy, mesh, init_from=config.init_from, run_dir=config.run_dir, key=key
@@ -101,6 +114,8 @@ def _prepare(config: GrpoConfig, farm: Farm) -> tuple[_Stage, TrainState]:
         config=config,
         policy=policy,
         base=weights.base,
+        sampling_base=to_this_process(weights.base, mesh),
+        mesh=mesh,
         workshop=Workshop(
             sample=make_sample(policy.graphdef, config.rollout, eos_id=tokenizer.eos_id),
             farm=farm,
@@ -133,6 +148,10 @@ def _make_updater(
         make_logprobs, temperature=rollout.temperature, vocab_block=config.compute.vocab_block
     )
     shape = update_shape(config, mesh)
+
+    def place(batch: GrpoBatch) -> GrpoBatch:
+        return shard_batch(batch, mesh)
+
     return make_updater(
         update,
         config.optim,
@@ -143,8 +162,9 @@ def _make_updater(
             _reference(weights) if update.loss.kl_coef else None,
             logprobs(structure(policy.model, config.compute)),
             shape,
+            place,
         ),
-        place=lambda batch: shard_batch(batch, mesh),
+        place=place,
         pad_id=pad_id,
     )
 
@@ -167,9 +187,11 @@ def _train(stage: _Stage, state: TrainState) -> TrainState:
         state, done = _resume(stage, state, checkpointer)
         num_steps = config.optim.num_steps
         with (
-            MetricsWriter(config.run_dir, done) as writer,
-            TrajectoryTable(config.run_dir, done) as table,
-            ProgressDisplay("grpo", done=done, num_steps=num_steps) as display,
+            of_the_first(lambda: MetricsWriter(config.run_dir, done)) as writer,
+            of_the_first(lambda: TrajectoryTable(config.run_dir, done)) as table,
+            of_the_first(
+                lambda: ProgressDisplay("grpo", done=done, num_steps=num_steps)
+            ) as display,
         ):
             steps_lost = 0
             for step in range(done + 1, num_steps + 1):
@@ -179,7 +201,7 @@ def _train(stage: _Stage, state: TrainState) -> TrainState:
                 display.update(step, metrics)
                 steps_lost = steps_lost + 1 if _lost_all_runs(rollouts) else 0
                 _check_farm(steps_lost)
-                stopping = signals.received is not None
+                stopping = signals.agree_at_once()
                 if stopping or step == num_steps or config.checkpoint.is_due(step):
                     writer.sync()
                     table.sync()
@@ -220,15 +242,16 @@ def _collect(stage: _Stage, state: TrainState, step: int, clock: PhaseClock) -> 
     """Return the rollouts of one step, refilled with first attempts while too few groups teach."""
     config = stage.config.rollout
     rng = np.random.default_rng([stage.config.seed, step, 0])
-    key = jax.random.fold_in(state.key, step)
+    key = jax.random.fold_in(fetch(state.key), step)
+    params = attach(stage.sampling_base, to_this_process(state.params, stage.mesh))
     rollouts: list[Rollout] = []
     for round_number in range(config.max_refills + 1):
         prompts = stage.memory.choose_prompts(
             config.num_prompts, step - 1, rng, repairs=round_number == 0
         )
         clock.lap("other")
-        rollouts += roll_out(
-            attach(stage.base, state.params),
+        rollouts += roll_out_jointly(
+            params,
             prompts,
             jax.random.fold_in(key, round_number),
             stage.workshop,

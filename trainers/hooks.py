@@ -1,7 +1,7 @@
 """What surrounds a training loop: the metrics file, the progress display, signals to stop.
 
 Each is a context manager with one or two methods, independent of the others, so a loop of its own
-(GRPO's) uses those it needs.
+(GRPO's) uses those it needs. Of several processes the first alone has the real ones.
 """
 
 import json
@@ -11,11 +11,12 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import IO
+from typing import IO, TypeVar
 
+import jax
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -27,12 +28,38 @@ from rich.progress import (
 )
 
 from mdx.errors import StoppedError
+from trainers.processes import is_first, largest
 
 METRICS = "metrics.jsonl"
 TIMING_FIELDS = ("step_s", "tokens_per_s")  # all that may differ between two equal runs
 _PLAIN_LINE_EVERY_S = 10.0
 
 Metrics = Mapping[str, float]
+W = TypeVar("W")
+
+
+class Silent:
+    """Stands in, in processes that write nothing, for each of the writers below."""
+
+    def __enter__(self) -> "Silent":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def write(self, step: int, _: object) -> None:
+        """Write nothing."""
+
+    def update(self, step: int, metrics: Metrics) -> None:
+        """Show nothing."""
+
+    def sync(self) -> None:
+        """Have nothing to put on the disk."""
+
+
+def of_the_first(make: Callable[[], W]) -> W | Silent:
+    """Return what `make` makes in the first process, and in the others a stand-in."""
+    return make() if is_first() else Silent()
 
 
 class MetricsWriter:
@@ -116,12 +143,14 @@ class ProgressDisplay:
 class StopSignals:
     """Turns SIGTERM and the first Ctrl-C into a request that the loop answers after its step.
 
-    A second Ctrl-C interrupts at once. Outside the main thread signals cannot be caught: there it
-    never requests anything.
+    Over several processes, a signal to one must stop all at the same step: `agree` is what they
+    look at. A second Ctrl-C interrupts at once. Outside the main thread signals cannot be caught:
+    there it never requests anything.
     """
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
+        self._asked: jax.Array | None = None  # the largest signal number of all processes
         self._previous: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> "StopSignals":
@@ -135,6 +164,29 @@ class StopSignals:
     ) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def agree(self) -> bool:
+        """Tell whether some process had received a signal when all last called this.
+
+        Every process must call it once a step, and all get the same answer. It costs no waiting:
+        the answer is that to the previous call, which the devices found out behind that step.
+        """
+        if jax.process_count() == 1:
+            return self.received is not None
+        if self._asked is not None and (number := int(self._asked)):
+            self.received = signal.Signals(number)
+            return True
+        self._asked = largest(self.received or 0)
+        return False
+
+    def agree_at_once(self) -> bool:
+        """Tell whether some process has received a signal by now; waits for all to ask.
+
+        For loops whose steps are long and end with the processes in step anyway.
+        """
+        if jax.process_count() > 1 and (number := int(largest(self.received or 0))):
+            self.received = signal.Signals(number)
+        return self.received is not None
 
     def stop(self, step: int) -> None:
         """Raise what ends the program: KeyboardInterrupt after Ctrl-C, else StoppedError."""

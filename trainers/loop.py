@@ -15,7 +15,7 @@ import jax
 from mdx.data.batch import Batch
 from mdx.errors import ConfigError, MdxError
 from trainers.checkpoint import CheckpointConfig, Checkpointer
-from trainers.hooks import MetricsWriter, ProgressDisplay, StopSignals
+from trainers.hooks import MetricsWriter, ProgressDisplay, Silent, StopSignals, of_the_first
 from trainers.losses import Metrics
 from trainers.state import TrainState
 from trainers.step import TrainStep
@@ -96,14 +96,14 @@ def fit(
         state, skips = _resume(checkpointer, state, batches)
         done = int(state.step)
         with (
-            MetricsWriter(run_dir, done) as writer,
-            ProgressDisplay(stage, done=done, num_steps=num_steps) as display,
+            of_the_first(lambda: MetricsWriter(run_dir, done)) as writer,
+            of_the_first(lambda: ProgressDisplay(stage, done=done, num_steps=num_steps)) as display,
         ):
             recorder = _Recorder(writer, display, skips)
             for step in range(done + 1, num_steps + 1):
                 state, metrics = train_step(state, place(next(batches)))
                 recorder.push(step, metrics)
-                stopping = signals.received is not None
+                stopping = signals.agree()
                 if stopping or step == num_steps or checkpoint.is_due(step):
                     recorder.flush()
                     extra = {"batches": batches.get_state(), "skips": recorder.skips}
@@ -129,7 +129,10 @@ class _Recorder:
     """Holds the newest step's metrics back until the next step is on its way."""
 
     def __init__(
-        self, writer: MetricsWriter, display: ProgressDisplay, skips: dict[str, int]
+        self,
+        writer: MetricsWriter | Silent,
+        display: ProgressDisplay | Silent,
+        skips: dict[str, int],
     ) -> None:
         self._writer, self._display = writer, display
         self.skips = dict(skips)

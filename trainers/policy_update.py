@@ -18,6 +18,7 @@ from mdx.data.batch import Batch
 from mdx.errors import ConfigError
 from mdx.model.decoder import GraphDef, apply, output_head
 from mdx.model.logprobs import token_logprobs
+from mdx.model.sharding import fetch
 from trainers.optim import OptimConfig, make_optimizer, make_schedule
 from trainers.packing import RowShape, Segment, pack
 from trainers.policy_loss import (
@@ -195,7 +196,10 @@ def make_updater(
 
 
 def make_reference(
-    reference: PyTree | None, logprobs_fn: LogprobsAndEntropyFn, shape: RowShape
+    reference: PyTree | None,
+    logprobs_fn: LogprobsAndEntropyFn,
+    shape: RowShape,
+    place: Place,
 ) -> Place:
     """Return what fills in the log-probabilities of the `reference` parameters, if there are any.
 
@@ -212,7 +216,7 @@ def make_reference(
             rows = slice(first, None, shape.num_microbatches)
             part = jax.tree.map(lambda x, rows=rows: x[rows], batch)
             if part.segment_ids.any():
-                logprobs_BT[rows] = score(reference, part)
+                logprobs_BT[rows] = fetch(score(reference, place(part)))
         return replace(batch, reference_logprobs=logprobs_BT)
 
     return add_reference

@@ -107,8 +107,11 @@ class Sampled(Protocol):
     def logprobs(self) -> Sequence[float]: ...  # noqa: D102
 
 
-# (params, prompts' tokens, key) -> (prompt, sample, completion), in the order in which rows end
-SampleFn = Callable[[Any, Sequence[Sequence[int]], jax.Array], Iterator[tuple[int, int, Sampled]]]
+# (params, prompts' tokens, key, the prompts' numbers among those of all processes)
+# -> (prompt, sample, completion), in the order in which rows end
+SampleFn = Callable[
+    [Any, Sequence[Sequence[int]], jax.Array, Sequence[int]], Iterator[tuple[int, int, Sampled]]
+]
 
 
 class Runner(Protocol):
@@ -138,7 +141,7 @@ def make_sample(graphdef: GraphDef, config: RolloutConfig, *, eos_id: int) -> Sa
     buckets = (*config.prompt_buckets, config.max_prompt_tokens)
 
     def sample(
-        params: Any, prompts: Sequence[Sequence[int]], key: jax.Array
+        params: Any, prompts: Sequence[Sequence[int]], key: jax.Array, numbers: Sequence[int]
     ) -> Iterator[tuple[int, int, Sampled]]:
         for length, members in by_length([len(prompt) for prompt in prompts], buckets).items():
             stream = sample_stream(
@@ -152,7 +155,7 @@ def make_sample(graphdef: GraphDef, config: RolloutConfig, *, eos_id: int) -> Sa
                 eos_ids=(eos_id,),
                 key=key,
                 num_slots=config.num_slots,
-                prompt_indices=members,
+                prompt_indices=[numbers[index] for index in members],
                 min_prompt_bucket=length,  # one compilation a bucket for all steps
             )
             for place, number, completion in stream:
@@ -179,21 +182,24 @@ def roll_out(
     *,
     name: str,
     clock: PhaseClock,
+    numbers: Sequence[int] | None = None,
 ) -> list[Rollout]:
     """Sample for every prompt, run and score what came out, and return one rollout a prompt.
 
     A script is on its way to the farm as soon as its row ends. `name` begins the ids of the
-    trajectories. Never raises for a failed script or a lost run.
+    trajectories; `numbers` are the prompts' places where they are a part of more. Never raises for
+    a failed script or a lost run.
     """
     pending: list[dict[int, _Pending]] = [{} for _ in prompts]
     futures: dict[tuple[str, str], Future[RunResult]] = {}
-    stream = workshop.sample(params, [prompt.tokens for prompt in prompts], key)
+    numbers = range(len(prompts)) if numbers is None else numbers
+    stream = workshop.sample(params, [prompt.tokens for prompt in prompts], key, numbers)
     for number, index, sampled in stream:
         pending[number][index] = _submit(prompts[number].task, sampled, workshop, futures)
     clock.lap("sampling")
     rollouts = [
-        Rollout(prompt=prompt, group=_gather(f"{name}.{number}", prompt, pending[number]))
-        for number, prompt in enumerate(prompts)
+        Rollout(prompt=prompt, group=_gather(f"{name}.{number}", prompt, waiting))
+        for number, prompt, waiting in zip(numbers, prompts, pending, strict=True)
     ]
     clock.lap("farm")
     return rollouts

@@ -21,6 +21,7 @@ import yaml
 
 from mdx.config import dump_config
 from mdx.errors import UsageError
+from trainers.processes import first_says, is_first, meet
 
 CONFIG = "config.yaml"
 EXPORT = "export"
@@ -39,9 +40,15 @@ _MAY_CHANGE = (
 def claim_run_dir(run_dir: str, config: object) -> None:
     """Create `run_dir` for `config`, or check that what was saved there had the same one.
 
-    Raises UsageError where a key that matters differs from the run that left a checkpoint: a
-    resumed run would be neither of the two.
+    Over several processes the first does it for all. Raises UsageError where a key that matters
+    differs from the run that left a checkpoint: a resumed run would be neither of the two.
     """
+    if is_first():
+        _claim(run_dir, config)
+    meet("run_dir claimed")
+
+
+def _claim(run_dir: str, config: object) -> None:
     directory = Path(run_dir)
     file = directory / CONFIG
     if file.is_file() and any((directory / "checkpoints").glob("[0-9]*")):
@@ -54,9 +61,10 @@ def claim_run_dir(run_dir: str, config: object) -> None:
 
 
 def is_complete(run_dir: str, num_steps: int) -> bool:
-    """Tell whether the run reached `num_steps` and its export is whole."""
+    """Tell whether the run reached `num_steps` and its export is whole, as process 0 sees it."""
     file = Path(run_dir) / _COMPLETE
-    return file.is_file() and json.loads(file.read_text(encoding="utf-8"))["step"] >= num_steps
+    done = json.loads(file.read_text(encoding="utf-8"))["step"] if file.is_file() else -1
+    return first_says(done) >= num_steps
 
 
 def mark_complete(run_dir: str, step: int) -> None:

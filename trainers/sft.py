@@ -9,9 +9,7 @@ does nothing once it is done.
 
 from dataclasses import dataclass, field
 
-import jax
-
-from mdx.data.pipeline import rows_of_process, sft_batches
+from mdx.data.pipeline import sft_batches
 from mdx.model.config import ComputeConfig, LoraConfig, ModelConfig
 from mdx.model.sharding import MeshConfig
 from trainers.checkpoint import CheckpointConfig
@@ -19,7 +17,7 @@ from trainers.loop import DataConfig
 from trainers.optim import OptimConfig
 from trainers.policy import describe_policy
 from trainers.run_dir import claim_run_dir, is_complete
-from trainers.stage import train_next_token
+from trainers.stage import local_rows_of, train_next_token
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +60,7 @@ def run(config: SftConfig) -> str:
         seq_len=config.data.seq_len,
         seed=config.seed,
         qa_share=config.qa_share,
-        local_rows=rows_of_process(
-            config.data.batch_size, jax.process_index(), jax.process_count()
-        ),
+        local_rows=local_rows_of(config, policy),
     )
     train_next_token(config, policy, batches, stage="sft")
     return config.run_dir

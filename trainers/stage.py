@@ -8,8 +8,15 @@ from jax.sharding import Mesh
 
 from mdx.data.pipeline import PackedIterator, prefetched
 from mdx.model.config import ComputeConfig, LoraConfig
-from mdx.model.decoder import GraphDef
-from mdx.model.sharding import MeshConfig, batch_parts, make_mesh, shard_batch
+from mdx.model.decoder import GraphDef, abstract_params
+from mdx.model.sharding import (
+    MeshConfig,
+    batch_parts,
+    local_rows,
+    make_mesh,
+    shard_batch,
+    tree_shardings,
+)
 from trainers.checkpoint import CheckpointConfig
 from trainers.export import finish
 from trainers.loop import DataConfig, fit
@@ -55,6 +62,17 @@ def next_token_parts(config: StageConfig, graphdef: GraphDef, mesh: Mesh) -> dic
     }
 
 
+def local_rows_of(config: StageConfig, policy: Policy) -> list[int]:
+    """Return which rows of each batch the devices of this process hold.
+
+    Raises ConfigError where the mesh does not divide the model or the batch: before any weight is
+    made or text is read.
+    """
+    mesh = make_mesh(config.mesh)
+    tree_shardings(abstract_params(policy.model), mesh)
+    return local_rows(mesh, config.data.batch_size)
+
+
 def train_next_token(
     config: StageConfig, policy: Policy, batches: PackedIterator, *, stage: str
 ) -> None:
@@ -80,6 +98,6 @@ def train_next_token(
             run_dir=config.run_dir,
             num_steps=config.optim.num_steps,
             checkpoint=config.checkpoint,
-            place=lambda batch: shard_batch(batch, mesh),
+            place=lambda batch: shard_batch(batch, mesh, config.data.batch_size),
         )
     finish(config.run_dir, policy, state, weights.base, init_from=config.init_from)

@@ -13,6 +13,8 @@ import optax
 from jax.sharding import NamedSharding, PartitionSpec, Sharding
 from jaxtyping import Int, Key
 
+from mdx.model.sharding import place_everywhere
+
 PyTree = Any
 
 
@@ -34,10 +36,10 @@ def create_state(
     replicated = _replicated(jax.tree.leaves(params)[0].sharding)
     shardings = _like_params(jax.eval_shape(optimizer.init, params), params, replicated)
     return TrainState(
-        step=jax.device_put(jnp.zeros((), jnp.int32), replicated),
+        step=place_everywhere(jnp.zeros((), jnp.int32), replicated),
         params=params,
         opt_state=jax.jit(optimizer.init, out_shardings=shardings)(params),
-        key=jax.device_put(key, replicated),
+        key=place_everywhere(key, replicated),
     )
 
 

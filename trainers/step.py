@@ -20,6 +20,7 @@ from mdx.data.batch import Batch
 from mdx.model.lora import attach
 from mdx.model.tpu import compiler_options
 from trainers.losses import LossFn, Metrics, Totals, count_tokens
+from trainers.processes import meet
 from trainers.state import TrainState
 
 PyTree = Any
@@ -46,11 +47,14 @@ def make_train_step(
     update = make_update(
         loss_fn, optimizer, schedule, num_microbatches=num_microbatches, count_fn=count_fn
     )
-    compiled: list[Update] = []
+    compiled: list[Any] = []
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         if not compiled:
             compiled.append(jit_update(update, state))
+            if jax.process_count() > 1:  # no one waits in a collective while another compiles
+                compiled[0].lower(state, base, batch).compile()
+                meet("compiled")
         return compiled[0](state, base, batch)
 
     return step

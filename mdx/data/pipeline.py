@@ -42,19 +42,6 @@ class Source:
     weight: float = 1.0
 
 
-def rows_of_process(batch_size: int, process_index: int, process_count: int) -> range:
-    """Return the rows of a global batch that are this process's, where each has an equal share.
-
-    Raises UsageError where the rows cannot be shared evenly.
-    """
-    if batch_size % process_count:
-        raise UsageError(
-            f"batch_size must be a multiple of the {process_count} processes, not {batch_size}"
-        )
-    share = batch_size // process_count
-    return range(process_index * share, (process_index + 1) * share)
-
-
 def cpt_batches(
     data_dir: str,
     tokenizer_dir: str,

@@ -1,13 +1,17 @@
 """How arrays lie on several devices: one mesh, one table of axes, one table of rules.
 
-The mesh has the axes data (copies of the model), fsdp (weights split, batch split too) and tensor
-(heads, ffn and vocabulary split). Each weight names its axes once in `WEIGHT_AXES`, `RULES` says
-which mesh axis splits which of them, and the compiler derives the rest. On one device the mesh
-is 1 x 1 x 1 and nothing changes.
+The mesh has the axes slices (copies of the model, over the slow network between TPU slices or
+hosts), data (copies within a slice), fsdp (weights split, batch split too) and tensor (heads, ffn
+and vocabulary split). Each weight names its axes once in `WEIGHT_AXES`, `RULES` says which mesh
+axis splits which of them, and `constrain` tells the compiler where activations lie. On one device
+the mesh is 1 x 1 x 1 x 1 and nothing changes.
 
     mesh = make_mesh(MeshConfig(fsdp=4, tensor=2))
     params = shard_params(params, mesh)       # or a whole TrainState: moments follow weights
     batch = shard_batch(batch, mesh)
+
+Over several processes (`trainers.processes`) every process calls the same functions with the same
+values, and each array's shards lie on the devices of the process that holds them.
 """
 
 import math
@@ -17,14 +21,15 @@ from typing import Any, TypeVar
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.experimental import mesh_utils
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
 
 from mdx.errors import ConfigError
 
 T = TypeVar("T")
 
-MESH_AXES = ("data", "fsdp", "tensor")
-BATCH_AXES = ("data", "fsdp")
+MESH_AXES = ("slices", "data", "fsdp", "tensor")
+BATCH_AXES = ("slices", "data", "fsdp")
 RULES: dict[str, str | None] = {
     "vocab": "tensor",
     "embed": "fsdp",
@@ -62,6 +67,7 @@ WEIGHT_AXES |= {
 class MeshConfig:
     """Devices along each mesh axis; -1 (at most once) takes what the others leave."""
 
+    slices: int = 1
     data: int = 1
     fsdp: int = -1
     tensor: int = 1
@@ -70,20 +76,34 @@ class MeshConfig:
 def make_mesh(shape: MeshConfig | None = None, devices: Sequence[jax.Device] | None = None) -> Mesh:
     """Return the mesh over all devices, or over those given.
 
-    Raises ConfigError where the axes' product is not the number of devices.
+    The axes within a slice follow the wires of its chips (`mesh_utils`); only `slices` crosses
+    between slices. Raises ConfigError where the axes' product is not the number of devices, or
+    where TPU slices are not what `mesh.slices` says.
     """
     shape = shape or MeshConfig()
-    devices = jax.devices() if devices is None else devices
+    devices = list(jax.devices() if devices is None else devices)
     sizes = [getattr(shape, axis) for axis in MESH_AXES]
     if sizes.count(-1) == 1:
         rest = math.prod(size for size in sizes if size != -1)
         sizes[sizes.index(-1)] = max(len(devices) // rest, 1) if rest > 0 else -1
     if min(sizes) < 1 or math.prod(sizes) != len(devices):
         raise ConfigError(
-            f"the mesh data x fsdp x tensor = {shape.data} x {shape.fsdp} x {shape.tensor} must "
-            f"cover {len(devices)} devices exactly (-1, at most once, takes what is left)"
+            f"the mesh slices x data x fsdp x tensor = {shape.slices} x {shape.data} x "
+            f"{shape.fsdp} x {shape.tensor} must cover {len(devices)} devices exactly "
+            "(-1, at most once, takes what is left)"
         )
     types = (AxisType.Auto,) * len(MESH_AXES)
+    num_slices = len({getattr(device, "slice_index", 0) for device in devices})
+    if num_slices > 1:
+        if sizes[0] != num_slices:
+            raise ConfigError(
+                f"mesh.slices must be {num_slices}, the number of TPU slices that the "
+                f"{len(devices)} devices lie in, not {sizes[0]}"
+            )
+        placed = mesh_utils.create_hybrid_device_mesh(
+            (1, *sizes[1:]), (num_slices, 1, 1, 1), devices
+        )
+        return Mesh(placed, MESH_AXES, axis_types=types)
     return jax.make_mesh(tuple(sizes), MESH_AXES, axis_types=types, devices=devices)
 
 
@@ -92,16 +112,77 @@ def tree_shardings(tree: T, mesh: Mesh) -> T:
 
     A leaf is placed by the last name in its path that is in `WEIGHT_AXES`, so an optimizer's
     moments lie as their weights do; norms, scalars and keys are copied to every device. `tree`
-    may hold `jax.ShapeDtypeStruct`. Raises ConfigError for a dimension the mesh does not divide.
+    may hold `jax.ShapeDtypeStruct`. kv heads fewer than `tensor` are copied, not split. Raises
+    ConfigError for a dimension that the mesh does not divide, with the sizes that would fit.
     """
+    _check_divides(tree, mesh)
     return jax.tree_util.tree_map_with_path(
         lambda path, leaf: NamedSharding(mesh, _spec(mesh, path, leaf)), tree
     )
 
 
 def shard_params(params: T, mesh: Mesh) -> T:
-    """Place every leaf of params, or of a tree like it, as `tree_shardings` says."""
-    return jax.device_put(params, tree_shardings(params, mesh))
+    """Place every leaf of params, or of a tree like it, as `tree_shardings` says.
+
+    Over several processes each must pass the same values, on its own host or devices.
+    """
+    return jax.tree.map(place_everywhere, params, tree_shardings(params, mesh))
+
+
+def place_everywhere(value: Any, sharding: Sharding) -> jax.Array:
+    """Place a value that every process holds whole, each its own shards of it."""
+    if sharding.is_fully_addressable:
+        return jax.device_put(value, sharding)
+    if jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
+        raw = place_everywhere(jax.random.key_data(value), sharding)
+        return jax.random.wrap_key_data(raw, impl=jax.random.key_impl(value))
+    if isinstance(value, jax.Array) and not value.is_fully_addressable:
+        return jax.device_put(value, sharding)
+    host = np.asarray(value)
+    return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
+
+
+def fetch(tree: T) -> T:
+    """Return the whole of every array on this host; all processes must call it together.
+
+    An array spread over several processes is put together leaf by leaf on the devices first, so
+    one of them at a time must fit there.
+    """
+
+    def whole(leaf: Any) -> Any:
+        if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable:
+            return jax.device_get(leaf)
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            data = whole(jax.random.key_data(leaf))
+            return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+        if not leaf.is_fully_replicated:
+            assert isinstance(leaf.sharding, NamedSharding)
+            leaf = jax.device_put(leaf, NamedSharding(leaf.sharding.mesh, PartitionSpec()))
+        return np.asarray(leaf.addressable_data(0))
+
+    return jax.tree.map(whole, tree)
+
+
+def to_this_process(tree: T, mesh: Mesh) -> T:
+    """Return `tree`, spread over `mesh`, as arrays over the devices of each process alone.
+
+    Each process then has all weights, split over its devices, and can compute with them without
+    the others. With one process `tree` is returned as it is. Raises ConfigError where the weights
+    cannot be split over one process's devices.
+    """
+    if jax.process_count() == 1:
+        return tree
+    here = make_mesh(MeshConfig(fsdp=-1), devices=jax.local_devices())
+    devices = sorted(mesh.devices.flat, key=lambda device: (device.process_index, device.id))
+    grid = np.array(devices).reshape(jax.process_count(), *here.devices.shape[1:])
+    apart = Mesh(grid, MESH_AXES, axis_types=here.axis_types)
+
+    def move(leaf: jax.Array, local: NamedSharding) -> jax.Array:
+        spread = jax.device_put(leaf, NamedSharding(apart, local.spec))
+        shards = [shard.data for shard in spread.addressable_shards]
+        return jax.make_array_from_single_device_arrays(leaf.shape, local, shards)
+
+    return jax.tree.map(move, tree, tree_shardings(tree, here))
 
 
 def batch_parts(mesh: Mesh) -> int:
@@ -109,22 +190,49 @@ def batch_parts(mesh: Mesh) -> int:
     return math.prod(mesh.shape[axis] for axis in BATCH_AXES)
 
 
-def shard_batch(batch: T, mesh: Mesh) -> T:
-    """Split every array's axis 0 (sequences) over the data and fsdp axes.
+def check_rows(mesh: Mesh, name: str, num_rows: int) -> None:
+    """Raise ConfigError where `num_rows`, called `name`, cannot be split over the mesh."""
+    parts = batch_parts(mesh)
+    if num_rows % parts:
+        lower = num_rows // parts * parts
+        near = f"{lower} or {lower + parts}" if lower else f"{parts}"
+        raise ConfigError(
+            f"{name} = {num_rows} must be a multiple of slices x data x fsdp = {parts} devices: "
+            f"{near} would fit"
+        )
 
-    With several processes each passes its own slice of the global batch. Raises ConfigError
-    where the rows do not divide.
+
+def local_rows(mesh: Mesh, num_rows: int) -> list[int]:
+    """Return the rows of a global batch, in order, that this process's devices hold.
+
+    Raises ConfigError where the rows do not divide.
+    """
+    check_rows(mesh, "batch_size", num_rows)
+    sharding = NamedSharding(mesh, PartitionSpec(BATCH_AXES))
+    held = sharding.addressable_devices_indices_map((num_rows,))
+    rows = [np.arange(num_rows)[index] for index in held.values() if index is not None]
+    return np.unique(np.concatenate(rows)).tolist()
+
+
+def shard_batch(batch: T, mesh: Mesh, num_rows: int | None = None) -> T:
+    """Split every array's axis 0 (sequences) over the slices, data and fsdp axes.
+
+    The arrays hold the `local_rows` of a batch of `num_rows`, or the whole batch where that is
+    not given, which every process may do. Raises ConfigError where the rows do not divide.
     """
     sharding = NamedSharding(mesh, PartitionSpec(BATCH_AXES))
-    parts = math.prod(mesh.shape[axis] for axis in BATCH_AXES)
 
     def place(array: np.ndarray | jax.Array) -> jax.Array:
-        rows = array.shape[0] * jax.process_count()
-        if rows % parts:
-            raise ConfigError(
-                f"batch_size = {rows} must be a multiple of data x fsdp = {parts} devices"
-            )
-        return jax.make_array_from_process_local_data(sharding, np.asarray(array))
+        host = np.asarray(array)
+        total = num_rows or len(host)
+        rows = local_rows(mesh, total) if len(host) < total else range(total)
+
+        def shard(index: tuple[slice, ...] | None) -> np.ndarray:
+            assert index is not None
+            start, stop, _ = index[0].indices(total)
+            return host[np.searchsorted(rows, start) :][: stop - start]
+
+        return jax.make_array_from_callback((total, *host.shape[1:]), sharding, shard)
 
     return jax.tree.map(place, batch)
 
@@ -176,16 +284,43 @@ def _activation_axis(
 
 
 def _spec(mesh: Mesh, path: tuple, leaf: jax.Array | jax.ShapeDtypeStruct) -> PartitionSpec:
+    named = _named_dims(path, leaf)
+    return PartitionSpec(
+        *(
+            RULES[axis] if RULES[axis] and size % mesh.shape[RULES[axis]] == 0 else None
+            for _, axis, size in named
+        )
+    )
+
+
+def _named_dims(path: tuple, leaf: Any) -> list[tuple[str, str, int]]:
+    """Return (weight, axis, size) for every dimension of a leaf that `WEIGHT_AXES` knows."""
     names = [str(getattr(entry, "key", getattr(entry, "name", ""))) for entry in path]
     known = [name for name in names if name in WEIGHT_AXES]
     if not known or len(WEIGHT_AXES[known[-1]]) != len(leaf.shape):
-        return PartitionSpec()
+        return []
     axes = WEIGHT_AXES[known[-1]]
-    for axis, size in zip(axes, leaf.shape, strict=True):
-        parts = mesh.shape[RULES[axis]] if RULES[axis] else 1
-        if size % parts:
-            raise ConfigError(
-                f"{known[-1]} has {axis} = {size}, which the mesh axis {RULES[axis]} = {parts} "
-                f"does not divide: choose a divisor of {size}"
-            )
-    return PartitionSpec(*(RULES[axis] for axis in axes))
+    return [(known[-1], axis, size) for axis, size in zip(axes, leaf.shape, strict=True)]
+
+
+def _check_divides(tree: Any, mesh: Mesh) -> None:
+    dims = [
+        dim
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+        for dim in _named_dims(path, leaf)
+    ]
+    for name, axis, size in dims:
+        rule = RULES[axis]
+        if rule is None or _fits(axis, size, mesh.shape[rule]):
+            continue
+        same = [(axis, size) for _, axis, size in dims if RULES[axis] == rule]
+        divisors = [n for n in range(1, mesh.size + 1) if mesh.size % n == 0]
+        fitting = [n for n in divisors if all(_fits(*dim, n) for dim in same)]
+        raise ConfigError(
+            f"{name} has {axis} = {size}, which mesh.{rule} = {mesh.shape[rule]} does not divide; "
+            f"for this model mesh.{rule} may be {', '.join(map(str, fitting))}"
+        )
+
+
+def _fits(axis: str, size: int, parts: int) -> bool:
+    return size % parts == 0 or (axis == "kv_heads" and parts % size == 0)

@@ -17,7 +17,6 @@ from mdx.data.pipeline import (
     cpt_batches,
     mixed_batches,
     prefetched,
-    rows_of_process,
     sft_batches,
 )
 from mdx.errors import CheckpointError, UsageError
@@ -73,7 +72,7 @@ def test_batches_after_a_resume_are_bit_identical(batches):
 
 
 def test_slices_of_the_processes_add_up_to_the_global_batch(batches):
-    parts = [batches(local_rows=rows_of_process(4, index, 2)) for index in range(2)]
+    parts = [batches(local_rows=rows) for rows in ([0, 1], [2, 3])]
     for whole, first, second in islice(zip(batches(), *parts, strict=False), 20):
         assert first.tokens.shape == (2, 128)
         assert_equal(whole, jax.tree.map(lambda a, b: np.concatenate([a, b]), first, second))
@@ -89,11 +88,6 @@ def test_state_of_other_data_is_refused(batches):
         batches(seed=4).set_state(state)
     with pytest.raises(CheckpointError, match="other data"):
         batches(seq_len=96).set_state(state)
-
-
-def test_a_batch_size_that_processes_cannot_share_is_a_usage_error():
-    with pytest.raises(UsageError, match="multiple of the 3 processes"):
-        rows_of_process(4, 0, 3)
 
 
 def test_targets_of_sft_are_the_answers_and_nothing_else(sft, data_dir, examples, tokenizer):

@@ -7,11 +7,18 @@ import pytest
 from jax.sharding import PartitionSpec
 
 from mdx.errors import ConfigError
-from mdx.model.config import ComputeConfig
+from mdx.model.config import ComputeConfig, ModelConfig
 from mdx.model.decoder import abstract_params, apply, output_head
 from mdx.model.logprobs import token_logprobs
 from mdx.model.sampler import sample
-from mdx.model.sharding import MeshConfig, make_mesh, shard_batch, shard_params, tree_shardings
+from mdx.model.sharding import (
+    MeshConfig,
+    local_rows,
+    make_mesh,
+    shard_batch,
+    shard_params,
+    tree_shardings,
+)
 
 SHAPE = {
     "hidden_size": 32,
@@ -92,7 +99,7 @@ def test_moments_lie_as_their_weights_do_and_scalars_everywhere(model):
 
 def test_one_device_makes_a_mesh_of_one():
     mesh = make_mesh(devices=jax.devices()[:1])
-    assert dict(mesh.shape) == {"data": 1, "fsdp": 1, "tensor": 1}
+    assert dict(mesh.shape) == {"slices": 1, "data": 1, "fsdp": 1, "tensor": 1}
 
 
 @pytest.mark.parametrize(
@@ -104,8 +111,32 @@ def test_a_mesh_that_does_not_cover_the_devices_is_refused(shape):
         make_mesh(shape)
 
 
-def test_what_does_not_divide_is_refused_by_name(model, batch):
-    with pytest.raises(ConfigError, match=r"k_proj has kv_heads = 2.*tensor = 4"):
-        shard_params(model[2], make_mesh(MeshConfig(data=2, fsdp=1, tensor=4)))
-    with pytest.raises(ConfigError, match="batch_size = 6 must be a multiple of data x fsdp = 8"):
-        shard_batch({"tokens": batch["tokens"][:6]}, make_mesh(MeshConfig()))
+def test_what_does_not_divide_is_refused_with_what_would_fit(model, batch):
+    config = model_config(num_attention_heads=6, num_key_value_heads=2, intermediate_size=96)
+    with pytest.raises(ConfigError, match=r"_proj has heads = 6.*mesh.tensor may be 1, 2$"):
+        tree_shardings(abstract_params(config), make_mesh(MeshConfig(data=2, fsdp=1, tensor=4)))
+    with pytest.raises(ConfigError, match=r"embed = 36.*mesh.fsdp may be 1, 2, 4$"):
+        tree_shardings(abstract_params(model_config(hidden_size=36)), make_mesh(MeshConfig()))
+    with pytest.raises(ConfigError, match=r"batch_size = 12 .* = 8 devices: 8 or 16 would fit"):
+        shard_batch({"tokens": batch["tokens"].repeat(2, 0)[:12]}, make_mesh(MeshConfig()))
+
+
+def test_fewer_kv_heads_than_the_tensor_axis_are_copied_instead_of_split(model):
+    mesh = make_mesh(MeshConfig(data=2, fsdp=1, tensor=4))
+    attention = tree_shardings(model[2], mesh)["layers"]["self_attn"]
+    assert attention["k_proj"].spec == PartitionSpec(None, "fsdp", None, None)
+    assert attention["q_proj"].spec == PartitionSpec(None, "fsdp", "tensor", None)
+
+
+def model_config(**changes):
+    return ModelConfig(**{**SHAPE, **changes})
+
+
+@pytest.mark.parametrize("shape", [MeshConfig(data=2, fsdp=4), MeshConfig(slices=2, tensor=2)])
+def test_local_rows_of_one_process_are_all_rows_and_a_whole_batch_goes_anywhere(shape):
+    mesh = make_mesh(shape)
+    assert local_rows(mesh, 16) == list(range(16))
+    rows = np.arange(32).reshape(16, 2)
+    placed = shard_batch(rows, mesh)
+    np.testing.assert_array_equal(placed, rows)
+    assert placed.sharding.spec == PartitionSpec(("slices", "data", "fsdp"))

@@ -127,7 +127,7 @@ def _damage_arrays(step_dir):
 
 
 def _damage_extra(step_dir):
-    (step_dir / "extra" / "process_0-of-1.json").write_text('{"batches": ')
+    (step_dir / "extra" / "extra.json").write_text('{"batches": ')
 
 
 def _damage_foreign(step_dir):

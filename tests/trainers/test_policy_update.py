@@ -99,7 +99,9 @@ def make_tiny_updater(loss, with_reference):
         OPTIM,
         logprobs,
         shape=SHAPE,
-        add_reference=make_reference(PARAMS if with_reference else None, logprobs, SHAPE),
+        add_reference=make_reference(
+            PARAMS if with_reference else None, logprobs, SHAPE, lambda batch: batch
+        ),
         place=lambda batch: batch,
         pad_id=0,
     )
@@ -174,7 +176,7 @@ def test_adapters_alone_are_trained_and_measured_from_the_base_without_them(roll
         adapted,
         base=PARAMS,
         shape=SHAPE,
-        add_reference=make_reference(PARAMS, plain, SHAPE),
+        add_reference=make_reference(PARAMS, plain, SHAPE, lambda batch: batch),
         place=lambda batch: batch,
         pad_id=0,
     )

@@ -85,7 +85,7 @@ class Replay:
     def __init__(self, tokenizer, groups, before=lambda: None):
         self.tokenizer, self.groups, self.before = tokenizer, groups, before
 
-    def __call__(self, params, prompts, key):
+    def __call__(self, params, prompts, key, numbers):
         assert len(self.groups) == len(prompts)
         for number, group in reversed(list(enumerate(self.groups))):
             for index, text in enumerate(group):
