@@ -225,7 +225,8 @@ def shard_batch(batch: T, mesh: Mesh, num_rows: int | None = None) -> T:
     def place(array: np.ndarray | jax.Array) -> jax.Array:
         host = np.asarray(array)
         total = num_rows or len(host)
-        rows = local_rows(mesh, total) if len(host) < total else range(total)
+        mine = local_rows(mesh, total)  # refuses what does not divide
+        rows = mine if len(host) < total else range(total)
 
         def shard(index: tuple[slice, ...] | None) -> np.ndarray:
             assert index is not None
