@@ -83,12 +83,26 @@ def _scored(
     hidden_SBCD: Array, head_VD: Array, targets_SBC: Array, wanted_SBC: Array, scale: Array
 ) -> Array:
     """Return [S, B, C, 2]: log-probability and entropy, 0 where not wanted."""
-    return _scored_forward(hidden_SBCD, head_VD, targets_SBC, wanted_SBC, scale)[0]
+    return _scored_values(hidden_SBCD, head_VD, targets_SBC, wanted_SBC, scale)[0]
 
 
-def _scored_forward(
+def _scored_forward(*primals: Any) -> tuple[Array, tuple]:
+    """Return the values and what the backward pass needs, the head's gradient or not included.
+
+    A frozen head (LoRA) has no gradient, and must not cost [V, D] numbers and a third product.
+    """
+    hidden_SBCD, head_VD, targets_SBC, wanted_SBC, scale = (x.value for x in primals)
+    values_SBC2, log_total_SBC = _scored_values(*(x.value for x in primals))
+    head_is_trained = () if primals[1].perturbed else None  # the structure is static, no array is
+    inputs = (hidden_SBCD, targets_SBC, wanted_SBC, head_VD, scale)
+    return values_SBC2, (*inputs, values_SBC2[..., 1], log_total_SBC, head_is_trained)
+
+
+def _scored_values(
     hidden_SBCD: Array, head_VD: Array, targets_SBC: Array, wanted_SBC: Array, scale: Array
-) -> tuple[Array, tuple]:
+) -> tuple[Array, Array]:
+    """Return the values of `_scored` and the logarithm of the sum of exponentials [S, B, C]."""
+
     def score(hidden_BCD: Array, targets_BC: Array, wanted_BC: Array) -> tuple[Array, Array]:
         z_BCV = _logits(hidden_BCD, head_VD, scale)
         highest_BC1 = jnp.max(z_BCV, axis=-1, keepdims=True)
@@ -107,28 +121,29 @@ def _scored_forward(
         skipped = (jnp.zeros((*shape, 2)), jnp.zeros(shape))
         return carry, jax.lax.cond(jnp.any(stretch[2]), lambda: score(*stretch), lambda: skipped)
 
-    inputs = (hidden_SBCD, targets_SBC, wanted_SBC)
-    _, (values_SBC2, log_total_SBC) = jax.lax.scan(step, None, inputs)
-    return values_SBC2, (*inputs, head_VD, scale, values_SBC2[..., 1], log_total_SBC)
+    return jax.lax.scan(step, None, (hidden_SBCD, targets_SBC, wanted_SBC))[1]
 
 
 def _scored_backward(residuals: tuple, gradient_SBC2: Array) -> tuple:
     """With z = hidden head^T scale: dlogp/dz = onehot - p and dH/dz = -p (log p + H)."""
-    hidden_SBCD, targets_SBC, wanted_SBC, head_VD, scale, entropy_SBC, log_total_SBC = residuals
+    hidden_SBCD, targets_SBC, wanted_SBC, head_VD, scale = residuals[:5]
+    entropy_SBC, log_total_SBC, head_is_trained = residuals[5:]
     gradient_SBC2 = jnp.where(wanted_SBC[..., None], gradient_SBC2, 0.0) * scale
     d_chosen_SBC, d_entropy_SBC = gradient_SBC2[..., 0], gradient_SBC2[..., 1]
     offset_SBC = d_chosen_SBC + d_entropy_SBC * entropy_SBC
     places_11V = jnp.arange(head_VD.shape[0])[None, None]
 
-    def step(d_head_VD: Array, stretch: tuple[Array, ...]) -> tuple[Array, Array]:
+    def step(d_head_VD: Array | None, stretch: tuple[Array, ...]) -> tuple[Array | None, Array]:
         hidden_BCD, wanted_BC = stretch[:2]
         targets, log_total, d_chosen, d_entropy, offset = (x[..., None] for x in stretch[2:])
 
-        def pull() -> tuple[Array, Array]:
+        def pull() -> tuple[Array | None, Array]:
             log_p_BCV = _logits(hidden_BCD, head_VD, scale) - log_total
             d_z_BCV = -jnp.exp(log_p_BCV) * (offset + d_entropy * log_p_BCV)
             d_z_BCV = (d_z_BCV + jnp.where(places_11V == targets, d_chosen, 0.0)).astype(dtype)
             d_hidden_BCD = jnp.einsum("BCV,VD->BCD", d_z_BCV, head_VD.astype(dtype))
+            if d_head_VD is None:
+                return None, d_hidden_BCD
             flat_z, flat_hidden = (x.reshape(-1, x.shape[-1]) for x in (d_z_BCV, hidden_BCD))
             d_head = jnp.matmul(flat_z.T, flat_hidden, preferred_element_type=jnp.float32)
             return d_head_VD + d_head, d_hidden_BCD
@@ -138,12 +153,13 @@ def _scored_backward(residuals: tuple, gradient_SBC2: Array) -> tuple:
 
     dtype = hidden_SBCD.dtype
     values = (targets_SBC, log_total_SBC, d_chosen_SBC, d_entropy_SBC, offset_SBC)
-    start = jnp.zeros(head_VD.shape, jnp.float32)
+    start = None if head_is_trained is None else jnp.zeros(head_VD.shape, jnp.float32)
     d_head_VD, d_hidden_SBCD = jax.lax.scan(step, start, (hidden_SBCD, wanted_SBC, *values))
-    return d_hidden_SBCD, d_head_VD.astype(head_VD.dtype), None, None, None
+    d_head_VD = None if d_head_VD is None else d_head_VD.astype(head_VD.dtype)
+    return d_hidden_SBCD, d_head_VD, None, None, None
 
 
-_scored.defvjp(_scored_forward, _scored_backward)
+_scored.defvjp(_scored_forward, _scored_backward, symbolic_zeros=True)
 
 
 def _logits(hidden_BCD: Array, head_VD: Array, scale: Array) -> Array:

@@ -70,6 +70,22 @@ def test_gradients_equal_those_of_the_plain_form(inputs, masked):
         np.testing.assert_allclose(a, b, atol=2e-5)
 
 
+def test_frozen_head_costs_no_gradient_and_changes_none(inputs):
+    hidden, head, tokens, _ = inputs
+
+    def objective(hidden, head):
+        return token_logprobs(hidden, head, tokens, block=9)[0].sum()
+
+    frozen, trained = jax.grad(objective), jax.grad(objective, argnums=(0, 1))
+    np.testing.assert_array_equal(frozen(hidden, head), trained(hidden, head)[0])
+    products = [
+        str(jax.make_jaxpr(f)(hidden, head)).count("dot_general") for f in (frozen, trained)
+    ]
+    assert products == [3, 4], (
+        "logits twice, the hidden states', and the head's where it is trained"
+    )
+
+
 def test_a_mask_without_any_token_gives_zero_gradients(inputs):
     hidden, head, tokens, mask = inputs
 
