@@ -15,7 +15,7 @@ def print_plan(facts: dict[str, Any]) -> None:
     table.add_column(no_wrap=True)
     for name, value in rows(facts):
         table.add_row(name, value)
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, width=240)  # the terminal wraps, nothing is cut off
     console.print(verdict(facts))
     console.print(table)
 
