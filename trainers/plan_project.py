@@ -11,8 +11,8 @@ The instructions of every computation run one after another:
   directions of rings; an all-reduce twice that. Asynchronous ones queue on the links and cost only
   what is left of them when their result is wanted.
 
-The sum is divided by 0.9: against the published figure of MaxText's Llama-3.1-8B on 256 v6e such a
-model is about a tenth too fast (docs/plans.md).
+The sum is divided by 0.9, since such models are about a tenth too fast. That figure is taken over
+from a prototype; this projection was not held against a measured step (docs/howto/plan.md).
 """
 
 import re
