@@ -28,14 +28,16 @@ from jax._src import distributed  # the service's key-value store has no public 
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from mdx.cli import exit_code_and_line
+from mdx.cli import INTERRUPTED_EXIT_CODE, exit_code_and_line
 from mdx.errors import MdxError, StoppedError, UsageError
 from trainers.membership import Membership
 
 _FAILED = "mdx/failed"
 _WAIT_MS = 7 * 24 * 3600 * 1000  # the watch ends a wait for a process that is gone
 _meetings = itertools.count()  # all processes meet in the same order, so equal numbers meet
-_LAST_WORDS_S = 2.0  # how long a failing process stays, so that the others can read why
+_LAST_WORDS_S = 2.0  # how long the service stays after a failure, so that all can read why
+_STOP_TOGETHER_MS = 5_000
+_STOPPED = (StoppedError.exit_code, INTERRUPTED_EXIT_CODE)
 _LOST = "error: lost another process in mid-step; the same command goes on from the last save"
 _LOST_SIGNS = ("Gloo", "UNAVAILABLE", "Connection reset", "Connection closed", "heartbeat")
 
@@ -151,7 +153,7 @@ def _end_with_the_others() -> None:
 
 
 def _end_all(error: BaseException) -> None:
-    """Tell the other processes of `error`, print its line and leave."""
+    """Leave with the others where all were stopped together, else tell them of `error` first."""
     try:
         code, line = exit_code_and_line(error)
     except BaseException as defect:
@@ -160,13 +162,23 @@ def _end_all(error: BaseException) -> None:
             sys.excepthook(type(defect), defect, defect.__traceback__)
     if line == _LOST:
         time.sleep(_LAST_WORDS_S)  # the process that failed may be about to say why
-    state = distributed.global_state
-    with contextlib.suppress(Exception):  # another may have been first
-        reason = line.partition(": ")[2]
-        _client().key_value_set(_FAILED, f"{state.process_id}\n{code}\n{reason}")
-    if state.process_id == 0:
-        time.sleep(_LAST_WORDS_S)
+    with contextlib.suppress(Exception):  # the service may be gone, or another was first
+        if code in _STOPPED and _all_stopped():
+            jax.distributed.shutdown()
+        else:
+            reason = line.partition(": ")[2]
+            failure = f"{distributed.global_state.process_id}\n{code}\n{reason}"
+            _client().key_value_set(_FAILED, failure)
     _leave(code, line)
+
+
+def _all_stopped() -> bool:
+    """Tell whether all processes end here: those that agreed on a step come at the same time."""
+    try:
+        _client().wait_at_barrier("mdx/stopped", _STOP_TOGETHER_MS)
+    except Exception:
+        return False
+    return True
 
 
 def _line_of(defect: BaseException) -> str:
@@ -178,5 +190,8 @@ def _line_of(defect: BaseException) -> str:
 
 def _leave(code: int, line: str) -> None:
     """End without the shutdown of a service in which others may no longer take part."""
-    print(line, file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # nobody may be reading any more
+        print(line, file=sys.stderr, flush=True)
+    if distributed.global_state.service is not None:
+        time.sleep(_LAST_WORDS_S)  # it ends with this process, and others may still have to ask
     os._exit(code)

@@ -46,6 +46,8 @@ from trainers.rollouts import RolloutConfig
 from trainers.state import create_state
 from trainers.step import make_train_step
 
+from . import several
+
 NUM_TASKS, NUM_STEPS, GROUP = 6, 5, 6
 COMPUTE = ComputeConfig(attention="blocked")  # which compiles faster
 PLAIN_GRPO = str(Path(__file__).with_name("plain_grpo.py"))
@@ -281,6 +283,22 @@ def test_run_killed_outright_goes_on_bit_for_bit(world, finished):
     rows = [read_lines(run_dir, "trajectories.jsonl") for run_dir in (config.run_dir, finished)]
     assert rows[0] == rows[1]
     jax.tree.map(np.testing.assert_array_equal, exported(config.run_dir), exported(finished))
+
+
+@pytest.mark.timeout(900)
+def test_two_processes_learn_what_one_does(world, finished):
+    """Each samples half of the prompts and has a farm of its own; all metrics are those of one."""
+    config = make_config(world, "pair")
+    file = world / "pair.yaml"
+    file.write_text(dump_config(config))
+    processes = several.start(["grpo", "--config", str(file)], 2, str(world), devices=1)
+    ends = several.finish(processes)
+    assert [code for code, _, _ in ends] == [0, 0], ends
+    assert ends[1][1:] == ("", "")
+    for line, expected in zip(untimed(config.run_dir), untimed(finished), strict=True):
+        assert line == pytest.approx(expected, rel=1e-5, abs=1e-5)
+    tables = [read_lines(d, "trajectories.jsonl") for d in (config.run_dir, finished)]
+    assert [row["completion"] for row in tables[0]] == [row["completion"] for row in tables[1]]
 
 
 def test_killing_a_worker_changes_nothing_that_is_learnt(world, finished):

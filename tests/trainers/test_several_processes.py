@@ -1,9 +1,12 @@
 """Several real processes over `jax.distributed` are one run: same losses, one writer, one end.
 
-All of them run on this machine's CPU and meet on loopback.
+All of them run on this machine's CPU and meet on loopback. One run is interrupted in every way:
+SIGTERM to one process, SIGKILL to one process, then finished by four processes on another mesh.
 """
 
 import json
+import signal
+import time
 from pathlib import Path
 
 import jax
@@ -14,7 +17,7 @@ from mdx.model.hf import load_hf
 from trainers.export import export_run
 from trainers.hooks import TIMING_FIELDS, read_metrics
 
-from .several import finish, free_port, start
+from .several import finish, free_port, has_lines, start
 
 NUM_STEPS = 30
 SHARED = (
@@ -86,6 +89,46 @@ def test_export_of_a_sharded_run_is_made_by_one_process(pair, tmp_path):
     assert export_run(str(run_dir), str(tmp_path / "out")) == NUM_STEPS
     exports = [load_hf(str(path))[2] for path in (run_dir / "export", tmp_path / "out")]
     jax.tree.map(np.testing.assert_array_equal, *exports)
+
+
+def test_stopped_killed_and_finished_by_four_it_is_the_run_of_one(command, pair, alone, tmp_path):
+    arguments, cache = command(tmp_path, "mesh.fsdp=2", "mesh.tensor=2")
+    processes = start(arguments, 2, cache)
+    _wait_for_lines(tmp_path, 3, processes)
+    processes[1].send_signal(signal.SIGTERM)
+    ends = finish(processes)
+    assert [code for code, _, _ in ends] == [STOPPED, STOPPED], ends
+    stopped = max(int(path.name) for path in (tmp_path / "checkpoints").iterdir())
+    assert untimed(tmp_path)[-1]["step"] == stopped < NUM_STEPS
+    for _, out, err in ends:
+        assert out == ""
+        assert f"stopped: saved after step {stopped}" in err.splitlines()[-1]
+
+    processes = start([*arguments, "--peer-timeout-s", "10"], 2, cache)
+    _wait_for_lines(tmp_path, stopped + 2, processes)
+    processes[1].kill()
+    killed = time.monotonic()
+    (code, out, err), _ = finish(processes)
+    assert (code, out) == (FAILED, ""), err
+    assert time.monotonic() - killed < 60
+    lines = [line for line in err.splitlines() if not line.startswith("cpt ")]
+    assert len(lines) == 1, err
+    assert lines[0].startswith("error: ")
+    assert "the same command" in lines[0]
+    assert untimed(tmp_path) == untimed(pair[0])[: len(untimed(tmp_path))], "bit for bit"
+
+    arguments, cache = command(tmp_path, "mesh.data=2", "mesh.fsdp=-1")
+    ends = finish(start(arguments, 4, cache, devices=1))
+    assert [code for code, _, _ in ends] == [0] * 4, ends
+    assert_close(tmp_path, alone)
+
+
+def _wait_for_lines(run_dir, number, processes):
+    while all(process.poll() is None for process in processes):
+        if has_lines(run_dir, number):
+            return
+        time.sleep(0.002)
+    raise AssertionError(finish(processes))
 
 
 def test_a_process_that_is_left_alone_ends_with_one_line(command, tmp_path):
