@@ -28,7 +28,6 @@ from mdx.cli import CommandGroup
 from mdx.config import dump_config, load_config
 from mdx.errors import StoppedError
 from trainers.plan_cli import plan
-from trainers.run_dir import EXPORT, is_complete
 from trainers.supervisor import run_in_child
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -148,13 +147,14 @@ def _launch(
     with _among_others(membership):
         _prepare_process()
         stage = importlib.import_module(module)
+        runs = importlib.import_module("trainers.run_dir")
         config = load_config(getattr(stage, kind), path, overrides)
         optim = getattr(config, "optim", None)  # the quickstart has none of its own
-        already = optim is not None and is_complete(config.run_dir, optim.num_steps)
+        already = optim is not None and runs.is_complete(config.run_dir, optim.num_steps)
         run_dir = stage.run(config)
         if optim is not None and importlib.import_module("trainers.processes").is_first():
             done = "already complete" if already else "complete"
-            click.echo(f"{done}: the model is in {run_dir}/{EXPORT}")
+            click.echo(f"{done}: the model is in {run_dir}/{runs.EXPORT}")
 
 
 def _among_others(membership: Mapping[str, Any]) -> contextlib.AbstractContextManager[None]:
