@@ -33,7 +33,7 @@ def _energy(strength: float, rho: float, a: float, kelvin: float) -> float:
 def draw(rng: Random, pool: Pool) -> Simulation:
     """Draw an oxide, its size, temperature, cutoff and duration."""
     name = rng.choice(list(_OXIDES))
-    english, chinese, strength, rho, a, mass = _OXIDES[name]
+    _, _, strength, rho, a, mass = _OXIDES[name]
     edge, kelvin = 2, 100 * rng.randint(2, 10)
     cutoff, num_steps, dt = rng.choice((7, 8)), rng.choice((400, 500, 600)), 0.001
     style = f"buck/coul/long {cutoff}"
@@ -76,34 +76,40 @@ def draw(rng: Random, pool: Pool) -> Simulation:
             tolerance=0.01,
         ),
     )
-    metal = name[:-1]
-    ions = f"{metal}-O: A = {strength:g} eV, rho = {rho:g} A; O-O: A, rho, C = {_OXYGEN}"
-    cells = f"{edge}x{edge}x{edge}"
     return Simulation(
         commands=commands,
         checks=checks,
         slots={
-            "oxide": Slot(
-                english=(
-                    f"{cells} cells of {name} (a = {a:g} A)",
-                    f"{cells} cells of {english} (a = {a:g} A)",
-                ),
-                chinese=(
-                    f"{cells} 晶胞的 {name}（a = {a:g} A）",
-                    f"{cells} 晶胞的{chinese}（a = {a:g} A）",
-                ),
-            ),
-            "ions": Slot(
-                english=(f"{ions}; charges +-2, cutoff {cutoff} A",),
-                chinese=(f"{ions}；电荷 ±2，截断 {cutoff} A",),
-            ),
+            **_stated(name, f"{edge}x{edge}x{edge}", cutoff),
             "temperature": temperature_slot(kelvin),
             "run": run_slot(num_steps, dt),
         },
-        elements=(metal, "O"),
+        elements=(name[:-1], "O"),
         volume_per_atom=round(a**3 / 8, 4),
         num_steps=num_steps,
     )
+
+
+def _stated(name: str, cells: str, cutoff: int) -> dict[str, Slot]:
+    """Return how the text states the crystal and the forces between its ions."""
+    english, chinese, strength, rho, a, _ = _OXIDES[name]
+    ions = f"{name[:-1]}-O: A = {strength:g} eV, rho = {rho:g} A; O-O: A, rho, C = {_OXYGEN}"
+    return {
+        "oxide": Slot(
+            english=(
+                f"{cells} cells of {name} (a = {a:g} A)",
+                f"{cells} cells of {english} (a = {a:g} A)",
+            ),
+            chinese=(
+                f"{cells} 晶胞的 {name}（a = {a:g} A）",
+                f"{cells} 晶胞的{chinese}（a = {a:g} A）",
+            ),
+        ),
+        "ions": Slot(
+            english=(f"{ions}; charges +-2, cutoff {cutoff} A",),
+            chinese=(f"{ions}；电荷 ±2，截断 {cutoff} A",),
+        ),
+    }
 
 
 FAMILY = Family(
