@@ -3,9 +3,9 @@
     mdx-data corpus --config configs/corpus.yaml out_dir=data/corpus
 
 `mdx.corpus` reads, cleans and chooses the documents, `mdx.manual` makes questions of the sources
-that are marked as LAMMPS's manual; here both become TFDS data sets. `corpus.json` holds their
-hashes, `questions.json` how many questions of each kind there are, which were dropped and why, and
-what blind guessing scores.
+that are marked as LAMMPS's manual; here both become TFDS data sets, and a tokenizer counts them.
+`corpus.json` holds their hashes and counts, `questions.json` how many questions of each kind there
+are, which were dropped and why, and what blind guessing scores.
 """
 
 import json
@@ -16,45 +16,45 @@ from pathlib import Path
 from typing import Any
 
 from mdx.corpus.benchmarks import Benchmarks
-from mdx.corpus.build import build_documents, read_documents
+from mdx.corpus.build import Progress, build_documents, read_documents
 from mdx.corpus.config import CorpusConfig, SourceConfig
-from mdx.corpus.report import Report
 from mdx.corpus.splits import split_of
 from mdx.data.datasets import SPLITS, Record, write_dataset
 from mdx.manual.checks import blind_baselines, keep_sound
 from mdx.manual.facts import facts_of
 from mdx.manual.pages import read_pages
 from mdx.manual.questions import ManualQuestion, draw_questions
+from trainers.corpus_tokens import count_tokens
 from trainers.data_records import digest_of
-from trainers.hooks import ProgressDisplay
+from trainers.hooks import StagesDisplay
 from trainers.run_dir import write_atomically
 
 CORPUS_MANIFEST = "corpus.json"
 QUESTIONS_REPORT = "questions.json"
 
+DataSets = Mapping[str, Mapping[str, Sequence[Record]]]
+
 
 def run(config: CorpusConfig) -> dict[str, Any]:
     """Build what `config` asks for; return the manifest that is written to its out_dir."""
-    report = _documents(config)
-    data_sets: dict[str, Mapping[str, Sequence[Record]]] = {
-        "md_knowledge": knowledge_records(config.out_dir),
-    }
-    if any(source.manual for source in config.sources):
-        data_sets["md_instruct_qa"] = question_records(config)
-    for name, splits in data_sets.items():
-        write_dataset(name, config.out_dir, {s: r for s, r in splits.items() if r})
+    with StagesDisplay() as progress:
+        report = build_documents(config, progress)
+        data_sets: dict[str, Mapping[str, Sequence[Record]]] = {
+            "md_knowledge": knowledge_records(config.out_dir),
+        }
+        if any(source.manual for source in config.sources):
+            data_sets["md_instruct_qa"] = question_records(config, progress)
+        for done, (name, splits) in enumerate(data_sets.items(), 1):
+            write_dataset(name, config.out_dir, {s: r for s, r in splits.items() if r})
+            progress("data sets", done, len(data_sets))
+        tokens = count_tokens(data_sets, config, progress)
     manifest = {
         "config": asdict(config),
         "num_files": report.num_files,
         "num_documents": report.num_kept,
-        "num_tokens": report.num_tokens,
-        "data_sets": {
-            name: {
-                split: {"num_records": len(records), "sha256": digest_of(records)}
-                for split, records in splits.items()
-            }
-            for name, splits in data_sets.items()
-        },
+        "num_words": report.num_tokens,
+        "tokens": tokens,
+        "data_sets": _summary(data_sets),
     }
     path = Path(config.out_dir) / CORPUS_MANIFEST
     write_atomically(path, json.dumps(manifest, indent=2) + "\n")
@@ -69,14 +69,14 @@ def knowledge_records(corpus_dir: str) -> dict[str, list[Record]]:
     }
 
 
-def question_records(config: CorpusConfig) -> dict[str, list[Record]]:
+def question_records(config: CorpusConfig, progress: Progress) -> dict[str, list[Record]]:
     """Return the records of MD-InstructQA by split; write questions.json beside them."""
     benchmarks = Benchmarks(config.benchmarks)
     dropped: Counter[str] = Counter()
     records: dict[str, list[Record]] = {split: [] for split in SPLITS}
     kept: list[ManualQuestion] = []
     for source in (source for source in config.sources if source.manual):
-        for item in _questions(source, config, dropped):
+        for item in _questions(source, config, dropped, progress):
             if benchmarks.repeated_in(f"{item.question} {item.answer_text}"):
                 dropped["repeats a benchmark"] += 1
                 continue
@@ -96,10 +96,16 @@ def question_records(config: CorpusConfig) -> dict[str, list[Record]]:
 
 
 def _questions(
-    source: SourceConfig, config: CorpusConfig, dropped: Counter[str]
+    source: SourceConfig, config: CorpusConfig, dropped: Counter[str], progress: Progress
 ) -> Iterator[ManualQuestion]:
     pages = list(read_pages(str(Path(config.root) / source.path)))
-    drawn = draw_questions(facts_of(pages), config.questions, config.seed)
+    facts = facts_of(pages)
+    drawn = draw_questions(
+        facts,
+        config.questions,
+        config.seed,
+        lambda done: progress(f"questions from facts of {source.name}", done, len(facts)),
+    )
     return keep_sound(drawn, {page.name: page for page in pages}, dropped)
 
 
@@ -109,18 +115,11 @@ def _question_record(item: ManualQuestion, source: SourceConfig) -> Record:
     return {**record, "options": list(item.options), **origin}
 
 
-def _documents(config: CorpusConfig) -> Report:
-    display: ProgressDisplay | None = None
-
-    def progress(done: int, num_files: int) -> None:
-        nonlocal display
-        if display is None:
-            display = ProgressDisplay("files", done=done, num_steps=num_files)
-            display.__enter__()
-        display.update(done, {})
-
-    try:
-        return build_documents(config, progress)
-    finally:
-        if display is not None:
-            display.__exit__()
+def _summary(data_sets: DataSets) -> dict[str, Any]:
+    return {
+        name: {
+            split: {"num_records": len(records), "sha256": digest_of(records)}
+            for split, records in splits.items()
+        }
+        for name, splits in data_sets.items()
+    }

@@ -71,6 +71,9 @@ def corpus(path: str | None, print_config: bool, overrides: tuple[str, ...]) -> 
 
     manifest = run(config)
     _echo_sizes(manifest)
+    if tokens := manifest["tokens"]:
+        counts = ", ".join(f"{name} {count:,}" for name, count in tokens["total"].items())
+        click.echo(f"tokens: {counts} (tokenizer: {tokens['tokenizer']})")
     click.echo(
         f"{manifest['num_documents']} documents of {manifest['num_files']} files are in "
         f"{config.out_dir}; report.md there says what was dropped and why"

@@ -140,6 +140,32 @@ class ProgressDisplay:
             print(line, file=sys.stderr, flush=True)
 
 
+class StagesDisplay:
+    """Shows one stage after another, each with a `ProgressDisplay` of its own.
+
+    Call it with what is being done, how much is done and how much there is in all.
+    """
+
+    def __init__(self) -> None:
+        self._stage = ""
+        self._display: ProgressDisplay | None = None
+
+    def __enter__(self) -> "StagesDisplay":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._display is not None:
+            self._display.__exit__()
+
+    def __call__(self, stage: str, done: int, num_steps: int) -> None:
+        """Show that `done` of `num_steps` steps of `stage` are done."""
+        if self._display is None or stage != self._stage:
+            self.__exit__()
+            self._stage = stage
+            self._display = ProgressDisplay(stage, done=done, num_steps=num_steps).__enter__()
+        self._display.update(done, {})
+
+
 class StopSignals:
     """Turns SIGTERM and the first Ctrl-C into a request that the loop answers after its step.
 

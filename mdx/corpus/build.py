@@ -32,7 +32,7 @@ SPLITS = ("train", "validation", "test")
 DOCUMENTS = "documents"
 _JOURNAL = "journal.jsonl"
 
-Progress = Callable[[int, int], None]  # files done, files in all
+Progress = Callable[[str, int, int], None]  # what is done, how many are done and in all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,11 +67,12 @@ def build_documents(config: CorpusConfig, progress: Progress) -> Report:
     report = Report(num_files=len(files))
     with Journal(out_dir / _JOURNAL) as journal:
         for done in read_missing(files, setting, journal, config.num_workers):
-            progress(done, len(files))
+            progress("files", done, len(files))
         for item in found:
             if isinstance(item, Skipped):
                 report.drop(item.source, item.name, item.reason, item.detail)
-        _write(_kept(files, sources, setting.digest, journal, config, report), out_dir)
+        kept = _kept(files, sources, setting.digest, journal, config, report, progress)
+        _write(kept, out_dir)
     write_report(report, out_dir)
     if not report.num_kept:
         raise UsageError(f"no document was kept: {out_dir}/report.md tells why")
@@ -104,10 +105,12 @@ def _kept(
     journal: Journal,
     config: CorpusConfig,
     report: Report,
+    progress: Progress,
 ) -> Iterator[tuple[str, Document]]:
     """Yield (split, document) of what stays, and count everything in `report`."""
     finder, benchmarks = DuplicateFinder(config.duplicates), Benchmarks(config.benchmarks)
-    for file in files:
+    for number, file in enumerate(files, 1):
+        progress("documents", number, len(files))
         reading = journal.get(key_of(file, digest))
         reason, detail = _objection(file, reading, finder, benchmarks)
         if reason:

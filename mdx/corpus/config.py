@@ -42,7 +42,7 @@ class ReadLimits:
     max_file_bytes: int = 50_000_000
     max_text_chars: int = 5_000_000  # of the text inside, after decompression
     max_line_chars: int = 20_000
-    max_seconds: float = 60.0
+    max_seconds: float = 60.0  # CPU time
     max_memory_bytes: int = 2_000_000_000  # address space of a reading process
     max_log_chars: int = 12_000  # a LAMMPS log is thinned to about this
     max_documents: int = 100_000  # files of one source
@@ -93,6 +93,25 @@ class QuestionConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SplitConfig:
+    """How much is held out, in percent of the families of documents and of the facts asked for."""
+
+    validation_percent: int = 2
+    test_percent: int = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class CountConfig:
+    """Which tokenizer counts tokens: a Hugging Face directory, else one trained on the corpus.
+
+    `vocab_size: 0` trains none: then only words, numbers and symbols are counted.
+    """
+
+    tokenizer_dir: str = ""
+    vocab_size: int = 8192
+
+
+@dataclass(frozen=True, kw_only=True)
 class CorpusConfig:
     """What `mdx-data corpus` builds. Relative paths of sources start at `root`."""
 
@@ -100,8 +119,8 @@ class CorpusConfig:
     root: str = "."
     seed: int = 0
     sources: list[SourceConfig] = field(default_factory=list)
-    validation_percent: int = 2
-    test_percent: int = 2
+    split: SplitConfig = field(default_factory=SplitConfig)
+    count: CountConfig = field(default_factory=CountConfig)
     num_workers: int = 0  # reading processes; 0: one a core
     limits: ReadLimits = field(default_factory=ReadLimits)
     filters: FilterConfig = field(default_factory=FilterConfig)

@@ -1,7 +1,9 @@
 """Read many files in processes of their own, with a journal, so that no file can stop the others.
 
-Each file has its time and its memory: a reader that exceeds the time is killed with its process,
-one that exceeds the memory fails alone. Every outcome is a line of the journal, written before the
+Each file has its CPU time and its memory: a reader that exceeds the time is killed with its
+process, one that exceeds the memory fails alone. CPU time, so that a busy machine keeps what an
+idle one does; only a reader that waits instead of computing is killed by the clock, after
+`_PATIENCE` times as much. Every outcome is a line of the journal, written before the
 next is awaited. A run that was killed goes on where it stopped; a file that changed, or that other
 code or settings read, is read again.
 """
@@ -10,6 +12,7 @@ import hashlib
 import multiprocessing
 import os
 import resource
+import signal
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import contextmanager
@@ -31,6 +34,7 @@ from mdx.corpus.readers import load_readers, read
 
 _CODE = ("mdx/corpus",)
 _AHEAD = 64  # files a worker may have waiting
+_PATIENCE = 30  # seconds by the clock for each second of CPU time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +95,15 @@ def read_one(file: File, key: str, setting: ReadSetting) -> Reading:
     )
 
 
+def _read_in_time(file: File, key: str, setting: ReadSetting) -> Reading:
+    """Do `read_one`; SIGPROF ends this process, also inside a library, when its time is over."""
+    signal.setitimer(signal.ITIMER_PROF, setting.limits.max_seconds)
+    try:
+        return read_one(file, key, setting)
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0.0)
+
+
 def key_of(file: File, setting: str) -> str:
     """Return what identifies the file's state; a file that is gone has a key as well."""
     try:
@@ -149,20 +162,17 @@ def read_missing(
     yield done
     if not missing:
         return
+    patience_s = _PATIENCE * setting.limits.max_seconds
     with _pool(num_workers or os.cpu_count() or 1, setting.limits) as pool:
         for batch in _batches(missing, _AHEAD):
             futures = [
-                (key, pool.schedule(read_one, (file, key, setting), timeout=_seconds(setting)))
+                (key, pool.schedule(_read_in_time, (file, key, setting), timeout=patience_s))
                 for file, key in batch
             ]
             for key, future in futures:
                 journal.add(_outcome(key, future))
                 done += 1
                 yield done
-
-
-def _seconds(setting: ReadSetting) -> float:
-    return setting.limits.max_seconds
 
 
 def _outcome(key: str, future: Any) -> Reading:
@@ -173,8 +183,10 @@ def _outcome(key: str, future: Any) -> Reading:
         result: Reading = future.result()
         return result
     except FutureTimeout:
-        return Reading(key=key, reason="takes too long")
+        return Reading(key=key, reason="reader stood still")
     except (ProcessExpired, MemoryError) as error:
+        if isinstance(error, ProcessExpired) and error.exitcode == -signal.SIGPROF:
+            return Reading(key=key, reason="takes too long")
         return Reading(key=key, reason="reader died", detail=str(error))
 
 

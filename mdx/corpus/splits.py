@@ -24,7 +24,7 @@ def family_of(name: str, kind: Kind) -> str:
 def split_of(family: str, config: CorpusConfig) -> str:
     """Return train, validation or test, by the hash of `family`."""
     percent = int(hashlib.sha256(f"{config.seed}/{family}".encode()).hexdigest()[:8], 16) % 100
-    if percent < config.validation_percent:
+    if percent < config.split.validation_percent:
         return "validation"
-    held_out = config.validation_percent + config.test_percent
+    held_out = config.split.validation_percent + config.split.test_percent
     return "test" if percent < held_out else "train"

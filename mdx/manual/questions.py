@@ -11,7 +11,7 @@ Everything is decided by the seed. All questions about one fact are in one split
 import hashlib
 import string
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -54,9 +54,16 @@ class ManualQuestion:
 
 
 def draw_questions(
-    facts: Sequence[Fact], config: QuestionConfig, seed: int
+    facts: Sequence[Fact],
+    config: QuestionConfig,
+    seed: int,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> Iterator[ManualQuestion]:
-    """Yield all questions that `facts` give, decided by `seed`."""
+    """Yield all questions that `facts` give, decided by `seed`.
+
+    `progress` is told after each fact how many facts are done.
+    """
+    done = 0
     by_kind: dict[str, list[Fact]] = defaultdict(list)
     for fact in facts:
         by_kind[fact.kind].append(fact)
@@ -74,6 +81,7 @@ def draw_questions(
                     item = _question(fact, form, language, same_kind, index, config, rng)
                     if item is not None:
                         yield item
+            progress(done := done + 1)
         if kind in _GROUPED:
             yield from _grouped(kind, same_kind, languages, config, seed)
 

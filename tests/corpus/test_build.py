@@ -61,9 +61,10 @@ def test_every_file_is_kept_or_named_with_its_reason(config):
 
 def test_what_is_slow_or_large_fails_alone(config, folder):
     (folder / "slow.html").write_text("<div>" * 400_000 + "words " * 40)
-    limits = replace(config.limits, max_seconds=4.0)
+    limits = replace(config.limits, max_seconds=2.0)
     report = build_documents(replace(config, limits=limits), lambda *_: None)
-    assert "slow.html" in {item["name"] for item in report.dropped}
+    reasons = {item["name"]: item["reason"] for item in report.dropped}
+    assert reasons["slow.html"] == "takes too long"
     assert report.num_kept == 4
 
 
@@ -84,8 +85,10 @@ def test_a_killed_build_goes_on_and_ends_with_the_same_bytes(config, folder, tmp
     known = journal.read_bytes().count(b"\n")
     assert 0 < known < 310
     progress = []
-    build_documents(again, lambda done, _: progress.append(done))
-    assert progress[0] >= known - 1
+    build_documents(again, lambda what, done, _: progress.append((what, done)))
+    assert progress[0] >= ("files", known - 1)
+    assert [what for what, _ in progress] == sorted((what for what, _ in progress), reverse=True)
+    assert progress[-1] == ("documents", 313)
     build_documents(config, lambda *_: None)
     assert files_of(tmp_path / "killed") == files_of(tmp_path / "out")
 

@@ -12,6 +12,7 @@ from mdx.corpus.config import (
     DuplicateConfig,
     FilterConfig,
     Kind,
+    SplitConfig,
 )
 from mdx.corpus.duplicates import DuplicateFinder, exact_key, signature_of
 from mdx.corpus.quality import fault_of, language_of, words_of
@@ -111,7 +112,7 @@ def test_only_a_large_share_of_an_item_counts(tmp_path):
 def test_families_stay_in_one_split_and_shares_are_as_asked():
     assert family_of("pair_lj_cut_coul.rst", Kind.RST) == family_of("pair_lj.html", Kind.HTML)
     assert family_of("melt/in.melt", Kind.LAMMPS_INPUT) == family_of("melt/log.1", Kind.LAMMPS_LOG)
-    config = CorpusConfig(validation_percent=10, test_percent=20)
+    config = CorpusConfig(split=SplitConfig(validation_percent=10, test_percent=20))
     splits = [split_of(f"page {i}", config) for i in range(5000)]
     assert splits.count("validation") / 5000 == pytest.approx(0.1, abs=0.015)
     assert splits.count("test") / 5000 == pytest.approx(0.2, abs=0.02)
