@@ -12,6 +12,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ from mdx.corpus.config import CorpusConfig, SourceConfig
 from mdx.corpus.splits import split_of
 from mdx.data.datasets import SPLITS, Record, write_dataset
 from mdx.manual.checks import blind_baselines, keep_sound
+from mdx.manual.distill import pages_to_ask, questions_of, request_for
+from mdx.manual.endpoint import ask_all
 from mdx.manual.facts import facts_of
-from mdx.manual.pages import read_pages
+from mdx.manual.pages import ManualPage, read_pages
 from mdx.manual.questions import ManualQuestion, draw_questions
 from trainers.corpus_tokens import count_tokens
 from trainers.data_records import digest_of
@@ -74,9 +77,10 @@ def question_records(config: CorpusConfig, progress: Progress) -> dict[str, list
     benchmarks = Benchmarks(config.benchmarks)
     dropped: Counter[str] = Counter()
     records: dict[str, list[Record]] = {split: [] for split in SPLITS}
+    costs: dict[str, Any] = {}
     kept: list[ManualQuestion] = []
     for source in (source for source in config.sources if source.manual):
-        for item in _questions(source, config, dropped, progress):
+        for item in _questions(source, config, dropped, costs, progress):
             if benchmarks.repeated_in(f"{item.question} {item.answer_text}"):
                 dropped["repeats a benchmark"] += 1
                 continue
@@ -89,6 +93,7 @@ def question_records(config: CorpusConfig, progress: Progress) -> dict[str, list
         "by_language": Counter(item.language for item in kept),
         "dropped": dropped,
         "blind_baselines": blind_baselines(kept),
+        "distillation": costs,
     }
     text = json.dumps(report, indent=2) + "\n"
     write_atomically(Path(config.out_dir) / QUESTIONS_REPORT, text)
@@ -96,7 +101,11 @@ def question_records(config: CorpusConfig, progress: Progress) -> dict[str, list
 
 
 def _questions(
-    source: SourceConfig, config: CorpusConfig, dropped: Counter[str], progress: Progress
+    source: SourceConfig,
+    config: CorpusConfig,
+    dropped: Counter[str],
+    costs: dict[str, Any],
+    progress: Progress,
 ) -> Iterator[ManualQuestion]:
     pages = list(read_pages(str(Path(config.root) / source.path)))
     facts = facts_of(pages)
@@ -106,7 +115,30 @@ def _questions(
         config.seed,
         lambda done: progress(f"questions from facts of {source.name}", done, len(facts)),
     )
+    if config.questions.distill.base_url:
+        distilled, costs[source.name] = _distilled(pages, config, dropped, progress)
+        drawn = chain(drawn, distilled)
     return keep_sound(drawn, {page.name: page for page in pages}, dropped)
+
+
+def _distilled(
+    pages: Sequence[ManualPage], config: CorpusConfig, dropped: Counter[str], progress: Progress
+) -> tuple[list[ManualQuestion], dict[str, Any]]:
+    """Return the questions that an endpoint's model wrote from the pages, and what they cost."""
+    setting = config.questions.distill
+    asked = pages_to_ask(pages, setting)
+    replies, cost = ask_all(
+        [request_for(page, setting) for page in asked],
+        setting,
+        config.out_dir,
+        lambda done, total: progress("pages answered by the endpoint", done, total),
+    )
+    questions = [
+        question
+        for page, reply in zip(asked, replies, strict=True)
+        for question in questions_of(reply, page, config.seed, dropped)
+    ]
+    return questions, cost
 
 
 def _question_record(item: ManualQuestion, source: SourceConfig) -> Record:

@@ -84,12 +84,35 @@ class BenchmarkConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DistillConfig:
+    """Which model behind an OpenAI-compatible endpoint writes further questions, and its price.
+
+    Without `base_url` none does. Every answer is kept in `out_dir/distilled.jsonl` and never paid
+    for twice.
+    """
+
+    base_url: str = ""  # such as http://localhost:8000/v1
+    model: str = ""
+    api_key_env: str = "OPENAI_API_KEY"  # the environment variable that holds the key, if any
+    questions_per_page: int = 4
+    max_pages: int = 0  # the first pages of the manual; 0: all
+    max_page_chars: int = 24_000  # of a page that are sent
+    max_new_tokens: int = 2_000
+    max_concurrent: int = 8  # requests under way at once
+    max_retries: int = 5  # of a request that failed for a passing reason, with growing pauses
+    timeout_s: float = 120.0
+    usd_per_million_in: float = 0.0
+    usd_per_million_out: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class QuestionConfig:
     """Which questions to make from the manual."""
 
     max_facts_per_kind: int = 0  # a larger kind (errors, packages, ...) is sampled; 0: all
     chinese: bool = True
     num_options: int = 4
+    distill: DistillConfig = field(default_factory=DistillConfig)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from mdx.manual.options import similarity
+from mdx.manual.options import similarity, words_in
 from mdx.manual.pages import ManualPage
 from mdx.manual.questions import ManualQuestion
 
@@ -50,14 +50,17 @@ class _Alike:
     """Messages that differ by a word have one question of each type."""
 
     def __init__(self) -> None:
-        self._seen: dict[tuple[str, str], list[str]] = defaultdict(list)
+        self._seen: dict[tuple[str, str], list[tuple[int, str]]] = defaultdict(list)
 
     def repeats(self, item: ManualQuestion) -> bool:
         subject = item.group.split("/", 1)[1]
-        seen = self._seen[item.type, " ".join(item.question.split()[:2])]
-        if any(subject != s and similarity(subject, s) >= _SAME_MESSAGE for s in seen):
+        seen = self._seen[item.type, item.kind]
+        size = len(words_in(subject))
+        low, high = _SAME_MESSAGE * size, size / _SAME_MESSAGE  # else it cannot be so similar
+        near = (other for size, other in seen if low <= size <= high and other != subject)
+        if any(similarity(subject, other) >= _SAME_MESSAGE for other in near):
             return True
-        seen.append(subject)
+        seen.append((size, subject))
         return False
 
 

@@ -35,6 +35,7 @@ _OUTPUT = re.compile(
 _UNIT_LINE = re.compile(r"^\* ([a-z ]+?) = (.+)$", re.MULTILINE)
 _UNIT_STYLE = re.compile(r"^For style \*(\w+)\*", re.MULTILINE)
 _ERROR = re.compile(r"^\*(.+)\*$\n((?:^[ \t]+\S.*$\n?)+)", re.MULTILINE)
+_PLACEHOLDER = re.compile(r"%l?[ds]")  # LAMMPS prints a number or a name there
 _VAGUE = re.compile(
     r"self.?explanatory|^see |described above|below|internal error|should not happen|"
     r"^(this|these) (is|are) (an? )?(current )?(requirement|restriction|limitation)|^something\b|"
@@ -144,33 +145,32 @@ def _defaults(page: ManualPage) -> Iterator[Fact]:
             )
 
 
-def _keywords_of(page: ManualPage) -> list[str]:
+def _keyword_list(page: ManualPage) -> str:
+    """Return the lines that list a page's keywords, in markup."""
     _, body = page.section("Syntax")
-    match = re.search(r"^[ *]*keyword\w* = ((?:.|\n(?!\s*\n|\s*\*\w|\*))+)", body, re.MULTILINE)
-    if not match:
-        return []
-    names = re.findall(r"\*([a-z][\w/]*)\*", match[1])
-    return list(dict.fromkeys(names))
+    match = re.search(r"^[ *]*(keyword\w* = (?:.|\n(?!\s*\n|\s*\*\w|\*))+)", body, re.MULTILINE)
+    return match[1] if match else ""
+
+
+def _keywords_of(page: ManualPage) -> list[str]:
+    return list(dict.fromkeys(re.findall(r"\*([a-z][\w/]*)\*", _keyword_list(page))))
 
 
 def _keywords(page: ManualPage) -> Iterator[Fact]:
-    heading, body = page.section("Syntax")
+    heading, _ = page.section("Syntax")
     names = _keywords_of(page)
     if len(page.subjects) != 1 or len(names) < 2:
         return
-    line = next((x for x in body.split("\n") if re.match(r"^[ *]*keyword\w* = ", x)), "")
-    quote = plain(line.strip().removeprefix("* "))
     for name in names:
-        if f"*{name}*" in line:
-            yield Fact(
-                kind="keyword",
-                subject=page.subjects[0],
-                value=name,
-                page=page,
-                section=heading,
-                quote=quote,
-                truths=frozenset(names),
-            )
+        yield Fact(
+            kind="keyword",
+            subject=page.subjects[0],
+            value=name,
+            page=page,
+            section=heading,
+            quote=plain(_keyword_list(page)),
+            truths=frozenset(names),
+        )
 
 
 def _syntax_line(page: ManualPage) -> str:
@@ -224,7 +224,7 @@ def _argument_meanings(page: ManualPage) -> Iterator[Fact]:
             said.setdefault(match[1], (plain(match[2]), plain(line[2:])))
     truths = frozenset(value for value, _ in said.values())
     for key, (value, quote) in said.items():
-        vague = re.search(r"see|below|same as|following|^one or|listed|\bor\b.*\bor\b", value)
+        vague = re.search(r"see|below|same as|following|^one or|listed|\bor\b.*\bor\b| = ", value)
         if 12 <= len(value) <= 160 and not vague and " " in value:
             yield Fact(
                 kind="argument",
@@ -348,7 +348,7 @@ def _units(page: ManualPage) -> Iterator[Fact]:
 
 def _errors(page: ManualPage) -> Iterator[Fact]:
     for message, body in _ERROR.findall(page.text):
-        said, value = plain(message), plain(body)
+        said, value = _PLACEHOLDER.sub("...", plain(message)), plain(body)
         first = " ".join(sentences(value)[:3])
         if not 40 <= len(first) <= 320 or _VAGUE.search(first) or len(said) < 15:
             continue

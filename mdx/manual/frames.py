@@ -61,7 +61,7 @@ FRAMES: Frames = {
             "en": ("If the keyword `{k}` of `{s}` is not given, its value is ____.",),
             "zh": ("`{s}` 的关键字 `{k}` 的默认值是 ____。",),
         },
-        "open_qa": {"en": ("Which value has the option `{k}` of `{s}` by default?",)},
+        "open_qa": {"en": ("Which value does the option `{k}` of `{s}` have by default?",)},
     },
     "keyword": {
         "single_choice": {
@@ -173,7 +173,13 @@ ANSWERS = {  # open answers that need more than the value
     "default": "`{k} = {v}`",
     "syntax": "`{v}`",
 }
-YES_NO = {"en": {"yes": "Yes.", "no": "No."}, "zh": {"yes": "会。", "no": "不会。"}}
+YES_NO = {  # of kinds of facts that are so or not; English answers give the manual's sentence
+    "restart": {
+        "yes": "会。它把信息写入二进制 restart 文件。",
+        "no": "不会。它不把任何信息写入二进制 restart 文件。",
+    },
+    "minimize": {"yes": "会。能量最小化时会调用它。", "no": "不会。能量最小化时不调用它。"},
+}
 EXPLANATIONS = {
     "en": 'The manual, page {page}, {section}: "{quote}"',
     "zh": "手册 {page} 页 {section}：“{quote}”",

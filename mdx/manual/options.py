@@ -12,18 +12,21 @@ from random import Random
 from mdx.manual.facts import Fact
 
 _NEAREST = 8  # wrong answers are drawn among so many of the nearest length
+_MAX_COMPARED = 400  # messages whose explanations are tried as wrong answers
 _UNITS = ("time", "temperature", "distance", "energy", "force", "velocity", "pressure", "mass")
 _MAX_SIMILARITY = {"purpose": 0.45, "error": 0.3, "warning": 0.3, "argument": 0.4}
 
 
 def similarity(left: str, right: str) -> float:
     """Return the Jaccard similarity of the sets of words."""
-    a, b = _words(left), _words(right)
-    return len(a & b) / max(len(a | b), 1)
+    a, b = words_in(left), words_in(right)
+    shared = len(a & b)
+    return shared / max(len(a) + len(b) - shared, 1)
 
 
 @functools.lru_cache(maxsize=50_000)
-def _words(text: str) -> frozenset[str]:
+def words_in(text: str) -> frozenset[str]:
+    """Return the set of words that `similarity` compares."""
     return frozenset(re.findall(r"[a-z0-9]+", text.lower()))
 
 
@@ -55,7 +58,11 @@ def _packages(fact: Fact, same_kind: Sequence[Fact], rng: Random) -> list[str]:
 
 
 def _purposes(fact: Fact, same_kind: Sequence[Fact], rng: Random) -> list[str]:
-    return [f.value for f in same_kind if _tells_apart(fact, f)]
+    return [
+        f.value
+        for f in same_kind
+        if _tells_apart(fact, f) and f.subject.split(" ")[-1].lower() not in f.value.lower()
+    ]
 
 
 def _tells_apart(fact: Fact, other: Fact) -> bool:
@@ -131,14 +138,15 @@ def _unit_values(fact: Fact, same_kind: Sequence[Fact], rng: Random) -> list[str
 def _explanations(fact: Fact, same_kind: Sequence[Fact], rng: Random) -> list[str]:
     """Return explanations of messages that share a word, but not the matter, with this one."""
     limit = _MAX_SIMILARITY["error"]
+    others = rng.sample(same_kind, min(len(same_kind), _MAX_COMPARED))
     alike = [
         f.value
-        for f in same_kind
+        for f in others
         if 0.05 < similarity(f.subject, fact.subject) < 0.4
         and similarity(f.value, fact.value) < limit
         and similarity(f.value, fact.subject) < 0.25
     ]
-    return rng.sample(alike, min(len(alike), 40))
+    return alike[:40]
 
 
 _POOLS: dict[str, Callable[[Fact, Sequence[Fact], Random], list[str]]] = {

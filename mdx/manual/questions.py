@@ -9,6 +9,7 @@ Everything is decided by the seed. All questions about one fact are in one split
 """
 
 import hashlib
+import re
 import string
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,6 +29,7 @@ from mdx.manual.frames import (
 from mdx.manual.options import pick, similarity, wrong_values
 
 _GROUPED = ("package", "output", "restart", "minimize")  # multiple choice over subjects
+_POINTS = re.compile(r"(This|These|It|They|Those|Self)\b")  # at something outside the sentence
 _MAX_GROUPS = 40  # questions of one value
 _MAX_KEYWORD_CHOICES = 3  # of one page
 
@@ -92,6 +94,11 @@ def group_of(fact: Fact) -> str:
     return f"{fact.kind}/{fact.subject}/{key}"
 
 
+def question_id(asked: str, options: Sequence[str]) -> str:
+    """Return what identifies a question with its options."""
+    return f"qa-{hashlib.sha256(chr(0).join([asked, *options]).encode()).hexdigest()[:12]}"
+
+
 def _question(
     fact: Fact,
     form: str,
@@ -143,8 +150,10 @@ def _occurs(word: str, text: str) -> bool:
 
 
 def _open(fact: Fact, language: str, rng: Random) -> ManualQuestion:
-    if fact.kind in ("restart", "minimize"):
-        answer = f"{YES_NO[language][fact.value]} {fact.quote}"
+    if fact.kind in YES_NO and language == "zh":
+        answer = YES_NO[fact.kind][fact.value]
+    elif fact.kind in YES_NO:
+        answer = f"{fact.value.capitalize()}. {fact.quote}"
     else:
         answer = ANSWERS.get(fact.kind, "{v}").format(k=fact.key, v=fact.value)
     asked = _asked(fact, "open_qa", language, rng)
@@ -161,8 +170,10 @@ def _single(
 ) -> ManualQuestion | None:
     if form == "reverse_choice":
         right, pool = fact.subject, _other_subjects(fact, same_kind)
-        if _occurs(fact.subject.split(" ")[-1], fact.value):
+        if _occurs(fact.subject.split(" ")[-1], fact.value) or _POINTS.match(fact.value):
             return None
+    elif fact.kind == "purpose" and _occurs(fact.subject.split(" ")[-1], fact.value):
+        return None  # found by its name alone
     else:
         right, pool = fact.value, wrong_values(fact, same_kind, rng)
     wrong = pick(right, pool, config.num_options - 1, rng)
@@ -259,9 +270,8 @@ def _made(
     answer: str,
     answer_text: str,
 ) -> ManualQuestion:
-    digest = hashlib.sha256("\0".join([asked, *options]).encode()).hexdigest()
     return ManualQuestion(
-        id=f"qa-{digest[:12]}",
+        id=question_id(asked, options),
         kind=fact.kind,
         type=form,
         question=asked,
