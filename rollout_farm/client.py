@@ -34,7 +34,7 @@ from rollout_farm import wire
 from rollout_farm.config import ClientSecurity, WorkerConfig
 from rollout_farm.fleet import Fleet
 from rollout_farm.proto import farm_pb2
-from rollout_farm.remote import RemoteWorker, explain
+from rollout_farm.remote import SILENCE_S, RemoteWorker, explain
 from rollout_farm.security import load_access
 
 _MAX_ATTEMPTS = 5
@@ -66,6 +66,7 @@ class Farm:
         num_slots: scripts that the own worker runs at a time; None: one for each core.
         connect_timeout_s: how long to wait for the first worker to answer.
         patience_s: how long requests wait while no worker answers.
+        silence_s: a worker that gives no sign of life for so long is gone.
         allow_unsandboxed: let the own worker run scripts on a host that cannot sandbox them.
 
     Raises FarmError where no worker answers and UsageError for addresses and files that cannot
@@ -80,6 +81,7 @@ class Farm:
         num_slots: int | None = None,
         connect_timeout_s: float = 3.0,
         patience_s: float = 30.0,
+        silence_s: float = SILENCE_S,
         allow_unsandboxed: bool = False,
     ):
         self._changed = threading.Condition()
@@ -91,7 +93,7 @@ class Farm:
         self._patience_s = patience_s
         config = WorkerConfig(num_slots=num_slots or 0, allow_unsandboxed=allow_unsandboxed)
         access = load_access(security or ClientSecurity())
-        self._fleet = Fleet(addresses, access, config, connect_timeout_s, self._changed)
+        self._fleet = Fleet(addresses, access, config, connect_timeout_s, self._changed, silence_s)
         self._dispatcher = threading.Thread(target=self._dispatch, name="farm", daemon=True)
         self._dispatcher.start()
 
@@ -105,7 +107,7 @@ class Farm:
     def num_slots(self) -> int:
         """How many scripts run at a time on all the workers that answer now."""
         with self._changed:
-            return sum(worker.num_slots for worker in self._fleet.workers if worker.is_up)
+            return self._fleet.num_slots
 
     @property
     def fleet(self) -> Fleet:

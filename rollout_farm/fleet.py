@@ -20,7 +20,7 @@ from mdx.errors import FarmError
 from rollout_farm.addresses import Address, AddressBook, parse_address, parse_sources
 from rollout_farm.config import WorkerConfig
 from rollout_farm.embedded import EmbeddedWorker
-from rollout_farm.remote import RemoteWorker, explain
+from rollout_farm.remote import SILENCE_S, RemoteWorker, explain
 from rollout_farm.security import Access
 
 _ROUND_S = 0.25  # between two looks at what is down
@@ -41,8 +41,10 @@ class Fleet:
         config: WorkerConfig,
         connect_timeout_s: float,
         changed: threading.Condition,
+        silence_s: float = SILENCE_S,
     ):
         self._config = config
+        self._silence_s = silence_s
         self._changed = changed
         self._reasons: dict[str, str] = {}  # address -> why that worker is down
         self._problems: tuple[str, ...] = ()  # of names and folders
@@ -72,8 +74,21 @@ class Fleet:
 
     def with_most_room(self, avoid: RemoteWorker | None) -> RemoteWorker | None:
         """Return the worker that can take most, not `avoid` if another has room; None if full."""
-        able = [worker for worker in self.workers if worker.room > 0]
+        able = [worker for worker in self._distinct() if worker.room > 0]
         return max(able, key=lambda worker: (worker is not avoid, worker.room), default=None)
+
+    @property
+    def num_slots(self) -> int:
+        """How many scripts run at a time on all the workers that answer now."""
+        return sum(worker.num_slots for worker in self._distinct())
+
+    def _distinct(self) -> list[RemoteWorker]:
+        """Return the workers that answer, each once: by the first address that leads to it.
+
+        A name may have an IPv4 and an IPv6 record of the same worker.
+        """
+        answering = [worker for worker in reversed(self.workers) if worker.is_up]
+        return list({worker.identity: worker for worker in answering}.values())
 
     def next_rested_s(self) -> float | None:
         """Return for how many seconds the first of the workers still wants to be left alone."""
@@ -162,7 +177,9 @@ class Fleet:
         known = {worker.where: worker for worker in (*self.workers, *self._leaving)}
         before = self.workers
         self.workers = [
-            known.pop(address) if address in known else RemoteWorker(address, self._access)
+            known.pop(address)
+            if address in known
+            else RemoteWorker(address, self._access, self._silence_s)
             for address in addresses
         ]
         self._leaving = list(known.values())
@@ -189,6 +206,7 @@ class Fleet:
             worker.is_refused = code is grpc.StatusCode.UNAUTHENTICATED
             if code is grpc.StatusCode.OK:
                 worker.num_slots = call.result().num_slots
+                worker.identity = call.result().identity or worker.address
             worker.probe_later(hurry=worker.is_up)
             self._note_change(worker, reason)
 

@@ -19,8 +19,6 @@ _OPTIONS = (
     ("grpc.enable_retries", 0),  # retries go to another worker
     ("grpc.max_reconnect_backoff_ms", 1000),
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.keepalive_time_ms", 20_000),  # finds out that a machine is gone
-    ("grpc.http2.ping_timeout_ms", 10_000),  # what gRPC heeds in place of keepalive_timeout_ms
 )
 _TLS_TROUBLE = (  # what gRPC says when it cannot connect, and what that means
     ("CERTIFICATE_VERIFY_FAILED", "its certificate is none that --farm-tls-ca vouches for"),
@@ -32,6 +30,7 @@ _TLS_TROUBLE = (  # what gRPC says when it cannot connect, and what that means
         "see a certificate also --farm-tls-cert and --farm-tls-key",
     ),
 )
+SILENCE_S = 30.0
 _EXTRA_CREDITS = 2  # requests that wait at the worker, so that a slot never idles
 _FIRST_PROBE_PAUSE_S = 0.25
 _MAX_PROBE_PAUSE_S = 4.0
@@ -40,11 +39,15 @@ _QUEUE_ALLOWANCE_S = 300.0  # other clients' requests may be before ours
 
 
 class RemoteWorker:
-    """A channel to one worker. The client keeps the public variables, under its lock."""
+    """A channel to one worker. The client keeps the public variables, under its lock.
 
-    def __init__(self, where: Address, access: Access | None = None):
+    A worker that gives no sign of life for `silence_s` is gone.
+    """
+
+    def __init__(self, where: Address, access: Access | None = None, silence_s: float = SILENCE_S):
         self.where = where
         self.address = where.target
+        self.identity = where.target  # until it says which of all workers it is
         self.num_outstanding = 0
         self.num_slots = 0
         self.is_up = False
@@ -55,7 +58,8 @@ class RemoteWorker:
         self._probe_pause_s = _FIRST_PROBE_PAUSE_S
         access = access or Access()
         self._metadata = access.metadata
-        self._channel = access.open_channel(where.target, _OPTIONS, where.server_name)
+        options = (*_OPTIONS, *_pings(silence_s))
+        self._channel = access.open_channel(where.target, options, where.server_name)
         self._run = self._channel.unary_unary(
             wire.RUN_METHOD,
             request_serializer=farm_pb2.RunScriptRequest.SerializeToString,
@@ -143,6 +147,15 @@ class RemoteWorker:
     def close(self) -> None:
         """Close the channel; calls in flight end as cancelled."""
         self._channel.close()
+
+
+def _pings(silence_s: float) -> tuple[tuple[str, int], ...]:
+    """Return how often to ping, and how long to wait for the answer: together `silence_s`."""
+    third_ms = max(1, round(1000 * silence_s / 3))
+    return (
+        ("grpc.keepalive_time_ms", 2 * third_ms),
+        ("grpc.http2.ping_timeout_ms", third_ms),  # what gRPC heeds, not keepalive_timeout_ms
+    )
 
 
 def _timeout_s(request: RunRequest) -> float:

@@ -13,6 +13,7 @@ decided in rollout_farm.security, before any method here.
 import asyncio
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -58,6 +59,7 @@ class Service:
 
     def __init__(self, config: WorkerConfig, pool: Pool, metrics: Metrics):
         self.draining = False
+        self._identity = secrets.token_hex(16)
         self._config = config
         self._pool = pool
         self._metrics = metrics
@@ -152,6 +154,7 @@ class Service:
             not_held=dict(pool.hello.missing),
             lammps_version=pool.hello.lammps_version,
             draining=self.draining,
+            identity=self._identity,
         )
 
 

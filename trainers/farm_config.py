@@ -16,6 +16,7 @@ class FarmConfig:
     num_slots: int | None = None  # of our own worker; None: one a core
     connect_timeout_s: float = 3.0  # how long to wait at the start for the first worker
     patience_s: float = 60.0  # how long to wait for a worker while none answers
+    silence_s: float = 30.0  # after which a worker without a sign of life is gone
     cpu_time_s: float = 2.0  # what a run may cost; unlike wall time it is the same on a busy host
     wall_time_s: float = 30.0
     memory_mb: int = 1024
@@ -29,6 +30,7 @@ class FarmConfig:
             num_slots=self.num_slots,
             connect_timeout_s=self.connect_timeout_s,
             patience_s=self.patience_s,
+            silence_s=self.silence_s,
         )
 
     @property

@@ -74,10 +74,9 @@ class QuickstartConfig:
     run_dir: str = "runs/quickstart"
     seed: int = 0
     install_s: float = 0.0  # time that the installation took, for the summary
-    vocab_size: int = 1024
     num_eval_tasks: int = 200
     data: BuildConfig = field(default_factory=BuildConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)  # its vocab_size is the tokenizer's
     cpt: CptConfig = field(default_factory=CptConfig)
     sft: SftConfig = field(default_factory=SftConfig)
     grpo: GrpoConfig = field(default_factory=GrpoConfig)
@@ -233,7 +232,7 @@ def _grpo_config(config: QuickstartConfig) -> GrpoConfig:
 def _train_tokenizer(config: QuickstartConfig) -> None:
     """Train on the training splits only: what is held out shapes nothing."""
     texts = training_texts(config.place("data"))
-    train_tokenizer(texts, config.place("tokenizer"), config.vocab_size, config.seed)
+    train_tokenizer(texts, config.place("tokenizer"), config.model.vocab_size, config.seed)
 
 
 def _export_untrained(config: QuickstartConfig) -> None:

@@ -54,7 +54,7 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusReply(_message.Message):
-    __slots__ = ("num_slots", "num_busy", "num_waiting", "num_runs", "num_cache_hits", "num_slots_lost", "sandbox", "not_held", "lammps_version", "draining")
+    __slots__ = ("num_slots", "num_busy", "num_waiting", "num_runs", "num_cache_hits", "num_slots_lost", "sandbox", "not_held", "lammps_version", "draining", "identity")
     class NotHeldEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -72,6 +72,7 @@ class StatusReply(_message.Message):
     NOT_HELD_FIELD_NUMBER: _ClassVar[int]
     LAMMPS_VERSION_FIELD_NUMBER: _ClassVar[int]
     DRAINING_FIELD_NUMBER: _ClassVar[int]
+    IDENTITY_FIELD_NUMBER: _ClassVar[int]
     num_slots: int
     num_busy: int
     num_waiting: int
@@ -82,4 +83,5 @@ class StatusReply(_message.Message):
     not_held: _containers.ScalarMap[str, str]
     lammps_version: str
     draining: bool
-    def __init__(self, num_slots: _Optional[int] = ..., num_busy: _Optional[int] = ..., num_waiting: _Optional[int] = ..., num_runs: _Optional[int] = ..., num_cache_hits: _Optional[int] = ..., num_slots_lost: _Optional[int] = ..., sandbox: _Optional[_Iterable[str]] = ..., not_held: _Optional[_Mapping[str, str]] = ..., lammps_version: _Optional[str] = ..., draining: _Optional[bool] = ...) -> None: ...
+    identity: str
+    def __init__(self, num_slots: _Optional[int] = ..., num_busy: _Optional[int] = ..., num_waiting: _Optional[int] = ..., num_runs: _Optional[int] = ..., num_cache_hits: _Optional[int] = ..., num_slots_lost: _Optional[int] = ..., sandbox: _Optional[_Iterable[str]] = ..., not_held: _Optional[_Mapping[str, str]] = ..., lammps_version: _Optional[str] = ..., draining: _Optional[bool] = ..., identity: _Optional[str] = ...) -> None: ...

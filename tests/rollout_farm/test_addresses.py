@@ -195,6 +195,16 @@ def test_name_with_some_dead_addresses_serves(serve):
         assert farm.run(RunRequest(script="units lj\n")).status is RunStatus.OK
 
 
+def test_worker_that_two_addresses_lead_to_counts_once(serve):
+    with serve() as served:
+        addresses = f"127.0.0.1:{served.port},localhost:{served.port}"
+        with Farm(addresses, connect_timeout_s=30.0) as farm:
+            _until(lambda: all(worker.is_up for worker in farm.fleet.workers))
+            assert len(farm.fleet.workers) == 2
+            assert farm.num_slots == 1
+            assert farm.run(RunRequest(script="units lj\n")).status is RunStatus.OK
+
+
 def test_workers_come_and_go_under_load_and_no_script_is_lost(serve, tmp_path):
     folder = tmp_path / "farm"
     register = ("--register-dir", str(folder))

@@ -20,7 +20,7 @@ import pytest
 
 from mdx.errors import FarmError
 from mdx.lammps.run import RunLimits, RunRequest, RunStatus, to_json
-from rollout_farm import remote, wire
+from rollout_farm import wire
 from rollout_farm.client import Farm
 from rollout_farm.messages import Hello
 from rollout_farm.outcome import refused
@@ -167,12 +167,11 @@ def test_script_that_is_stopped_is_ended_for_its_time(tmp_path):
         assert served.status().num_slots_lost == 0
 
 
-def test_hung_workers_jobs_are_done_elsewhere(tmp_path, monkeypatch):
-    _ping_often(monkeypatch)
+def test_hung_workers_jobs_are_done_elsewhere(tmp_path):
     with (
         worker(tmp_path, "num_slots=1") as hung,
         worker(tmp_path, "num_slots=1") as well,
-        Farm([hung.address, well.address]) as farm,
+        Farm([hung.address, well.address], silence_s=3.0) as farm,
     ):
         futures = [farm.submit(RunRequest(script=SLOW.format(number=n))) for n in range(6)]
         until(lambda: hung.status().num_busy == 1)
@@ -185,9 +184,11 @@ def test_hung_workers_jobs_are_done_elsewhere(tmp_path, monkeypatch):
         until(lambda: farm.num_slots == 2)  # and it is taken up again
 
 
-def test_hung_worker_without_another_is_a_farm_error(tmp_path, monkeypatch):
-    _ping_often(monkeypatch)
-    with worker(tmp_path, "num_slots=1") as hung, Farm([hung.address], patience_s=1.0) as farm:
+def test_hung_worker_without_another_is_a_farm_error(tmp_path):
+    with (
+        worker(tmp_path, "num_slots=1") as hung,
+        Farm([hung.address], patience_s=1.0, silence_s=3.0) as farm,
+    ):
         future = farm.submit(RunRequest(script=SLOW.format(number=0)))
         until(lambda: hung.status().num_busy == 1)
         os.kill(hung.pid, signal.SIGSTOP)
@@ -343,12 +344,6 @@ def _client(tmp_path: Path, *addresses: str) -> Iterator[tuple["subprocess.Popen
         process.kill()
         process.wait()
         process.stdout.close()
-
-
-def _ping_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have clients find out in seconds that a worker is gone, in place of half a minute."""
-    often = {"grpc.keepalive_time_ms": 1000, "grpc.http2.ping_timeout_ms": 2000}
-    monkeypatch.setattr(remote, "_OPTIONS", tuple({**dict(remote._OPTIONS), **often}.items()))
 
 
 def _fill(folder: Path) -> Path:

@@ -18,7 +18,7 @@ from trainers.summary import STAGES
 
 SHIPPED = "configs/quickstart.yaml"
 TINY = (
-    "vocab_size=640",
+    "model.vocab_size=640",
     "num_eval_tasks=8",
     "data.num_train_scripts=20",
     "data.num_validation_scripts=4",
