@@ -6,6 +6,7 @@ Only what the sandbox needs: mount, unshare, prctl, capset and raw `syscall`. Li
 import ctypes
 import functools
 import os
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -115,6 +116,14 @@ def fork() -> int:
     Only for a process with one thread and no use for those hooks.
     """
     return _checked(_holding_the_interpreter().fork(), "fork")
+
+
+def kill_all() -> bool:
+    """Kill every process that this one may (of its pid namespace); return whether there was one.
+
+    Unlike os.kill it raises nothing where there is none, the usual case.
+    """
+    return _holding_the_interpreter().kill(-1, int(signal.SIGKILL)) == 0
 
 
 def line_buffer_stdout() -> None:

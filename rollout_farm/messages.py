@@ -1,9 +1,9 @@
 """What a worker, its zygotes and their children say to each other.
 
-A worker and a zygote talk over one SOCK_SEQPACKET pair: small JSON packets, with bulk data in
-memory files (memfd) that travel as descriptors. The worker sends an `Order`, attached the files
-that the child finds, and an empty memory file for the log, which the worker can read while the
-script runs; the zygote sends `Hello` once and a `Report`, attached the `Leftovers`, for each order.
+A worker and a zygote talk over one SOCK_SEQPACKET pair, a packet a message; descriptors travel
+with it, and bulk data that is too long for a packet in a memory file (memfd). The worker sends an
+`Order` with the files that the child finds, attached an empty memory file for the log, which the
+worker can read while the script runs; the zygote sends `Hello` once and a `Report` for each order.
 The record in them was written by a process that ran a stranger's script, into memory that it
 shared with its zygote and that has no name: it is read bounded and decoded, or refused.
 """
@@ -11,6 +11,8 @@ shared with its zygote and that has no name: it is read bounded and decoded, or 
 import contextlib
 import os
 import socket
+import struct
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -27,6 +29,8 @@ MAX_OUTPUT_BYTES = 1 << 20  # of one file
 MAX_OUTPUTS_BYTES = 4 << 20  # of all files of a run
 MAX_OUTPUT_FILES = 256
 _MAX_PACKET_BYTES = 1 << 16
+_PREFIX = struct.Struct("=I?")  # bytes of the message; whether the bulk data has its own file
+_MAX_INLINE_BYTES = _MAX_PACKET_BYTES - _PREFIX.size
 _MAX_DESCRIPTORS = 4
 
 
@@ -51,7 +55,7 @@ class Hello:
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """Run the script among the attached files, or (`cancel`) stop the one that runs.
+    """Run the script among the files that come with it, or (`cancel`) stop the one that runs.
 
     Never the checks: the child gets to know the potential that its final state is evaluated with.
     """
@@ -98,23 +102,55 @@ class Leftovers:
     outputs: Mapping[str, Output] = field(default_factory=dict)
 
 
-def send(channel: socket.socket, message: object, descriptors: Sequence[int] = ()) -> None:
-    """Send one packet, with descriptors attached. Raises OSError when the other end is gone."""
-    socket.send_fds(channel, [msgspec.json.encode(message)], descriptors)
+def send(
+    channel: socket.socket, message: object, *, bulk: bytes = b"", descriptors: Sequence[int] = ()
+) -> None:
+    """Send a message, with bulk data and descriptors. Raises OSError when nobody is there.
+
+    What does not fit beside the message goes into a memory file, the last of the descriptors.
+    """
+    head = msgspec.msgpack.encode(message)
+    if len(head) + len(bulk) <= _MAX_INLINE_BYTES:
+        parts = [_PREFIX.pack(len(head), False), head, bulk]
+        socket.send_fds(channel, parts, descriptors)
+        return
+    attached = memory_file("bulk", bulk)
+    try:
+        parts = [_PREFIX.pack(len(head), True), head]
+        socket.send_fds(channel, parts, (*descriptors, attached))
+    finally:
+        os.close(attached)
 
 
-def receive(channel: socket.socket, kind: type[T]) -> tuple[T, list[int]]:
-    """Wait for one packet. Raises EOFError when the other end is gone, TimeoutError if set."""
-    data, descriptors, _, _ = socket.recv_fds(
+def receive(
+    channel: socket.socket, kind: type[T], max_bulk_bytes: int = sys.maxsize
+) -> tuple[T, bytes, list[int]]:
+    """Wait for a message; return it with its bulk data (the end, where too long) and descriptors.
+
+    Raises EOFError when the other end is gone, TimeoutError where the channel has one, and
+    ValueError for what is no such message.
+    """
+    packet, descriptors, _, _ = socket.recv_fds(
         channel, _MAX_PACKET_BYTES, _MAX_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
     )
-    if not data:
+    if not packet:
         raise EOFError("the other end of the channel is gone")
     try:
-        return msgspec.json.decode(data, type=kind), descriptors
-    except msgspec.DecodeError:
+        length, is_attached = _PREFIX.unpack_from(packet)
+        end = _PREFIX.size + length
+        message = msgspec.msgpack.decode(packet[_PREFIX.size : end], type=kind)
+        if not is_attached:
+            return message, packet[end:], descriptors
+        if not descriptors:
+            raise ValueError("a message has lost the data that belongs to it")
+        attached = descriptors.pop()
+        try:
+            return message, read_tail(attached, max_bulk_bytes), descriptors
+        finally:
+            os.close(attached)
+    except (ValueError, struct.error) as error:  # msgspec's errors are ValueErrors
         close_all(descriptors)
-        raise
+        raise ValueError(f"this is no {kind.__name__}: {error}") from error
 
 
 def memory_file(name: str, content: bytes = b"") -> int:

@@ -10,6 +10,7 @@ import contextlib
 import os
 import signal
 import socket
+from collections.abc import Iterable
 
 from rollout_farm import libc, pages
 
@@ -80,15 +81,54 @@ def seal() -> None:
     libc.mount("none", "/", None, libc.MS_REMOUNT | libc.MS_RDONLY | _QUIET)
 
 
-def mount_job(num_bytes: int, owner: int) -> None:
-    """Mount a fresh, empty job folder that holds at most `num_bytes`."""
-    options = f"size={num_bytes},nr_inodes={MAX_JOB_FILES},mode=700,uid={owner},gid={owner}"
-    libc.mount("tmpfs", JOB, "tmpfs", _QUIET, options)
+class JobMount:
+    """The job folder, a mount of its own: each script finds it as if it had just been made.
+
+    Most scripts leave nothing in it. The next one then gets the same mount, where a new one would
+    take longer than a short script; the least trace but the time of its last change, and it is
+    dropped with everything in it.
+    """
+
+    def __init__(self, owner: int):
+        self._owner = owner
+        self._num_bytes = 0  # 0: there is no mount
+        self._new: tuple[int, ...] = ()
+
+    def open(self, num_bytes: int) -> None:
+        """Have an empty folder at `JOB` that holds at most `num_bytes`."""
+        if num_bytes == self._num_bytes:
+            return
+        self._drop()
+        owner = self._owner
+        options = f"size={num_bytes},nr_inodes={MAX_JOB_FILES},mode=700,uid={owner},gid={owner}"
+        libc.mount("tmpfs", JOB, "tmpfs", _QUIET, options)
+        self._num_bytes, self._new = num_bytes, _state_of_job()
+
+    def close(self, placed: Iterable[str]) -> None:
+        """Remove the files that were placed in it, and whatever else is there with the mount."""
+        try:
+            for name in placed:
+                os.unlink(f"{JOB}/{name}")
+            os.utime(JOB, ns=(0, 0))
+            if _state_of_job() == self._new:
+                return
+        except OSError:  # the script has removed or replaced a file: no folder like a new one
+            pass
+        self._drop()
+
+    def _drop(self) -> None:
+        if self._num_bytes:
+            libc.unmount(JOB)
+            self._num_bytes = 0
 
 
-def unmount_job() -> None:
-    """Drop the job folder with everything in it."""
-    libc.unmount(JOB)
+def _state_of_job() -> tuple[int, ...]:
+    """Return all that a script can change of the job folder, what it holds and uses included."""
+    folder, usage = os.lstat(JOB), os.statvfs(JOB)
+    return (
+        *(folder.st_mode, folder.st_uid, folder.st_gid, folder.st_nlink, folder.st_size),
+        *(usage.f_bfree, usage.f_ffree),
+    )
 
 
 def self_test() -> str | None:

@@ -2,9 +2,10 @@
 
 A fork copies the page tables of anonymous memory and not those of files: a child takes a fault for
 every 64 KiB of code that it runs, and pays again at its end. So a zygote holds what is never
-written of its libraries in anonymous pages of 2 MiB (`hold_libraries`). And what LAMMPS allocates
-in a child is to be fresh: malloc would hand out the holes that the zygote's start left, each page
-of which is a copy, so they are filled, and malloc serves from new pages of 2 MiB (`reserve_heap`).
+written of its libraries in anonymous pages of 2 MiB (`hold_libraries`), and what Python and malloc
+hold, too (`collapse`, rollout_farm.arenas). And what LAMMPS allocates in a child is to be fresh:
+malloc would hand out the holes that the zygote's start left, each page of which is a copy, so they
+are filled, and malloc serves from new pages of 2 MiB (`reserve_heap`).
 
 Where the kernel or the C library cannot do it, nothing changes but the speed. Linux, glibc.
 """
@@ -18,11 +19,12 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+HEAP = "[heap]"
 _HUGE_PAGE = 2 << 20
 _POLICY = "/sys/kernel/mm/transparent_hugepage/enabled"
 _MAP_FAILED = ctypes.c_void_p(-1).value
 _READ_WRITE = mmap.PROT_READ | mmap.PROT_WRITE
-_MADV_DONTNEED, _MADV_HUGEPAGE = 4, 14
+_MADV_DONTNEED, _MADV_HUGEPAGE, _MADV_COLLAPSE = 4, 14, 25
 _MREMAP_MAYMOVE, _MREMAP_FIXED = 1, 2
 _READ_ONLY, _CODE = "r--p", "r-xp"
 _MAPPING = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S+) \S+ \S+ \S+ *(.*)")
@@ -118,6 +120,18 @@ def _replace(stretches: list[tuple[int, int]]) -> None:
         c.munmap(copy, base + room - copy)
     else:
         c.munmap(base, room)
+
+
+def collapse(mappings: Iterable[Mapping]) -> None:
+    """Put what lies in 2 MiB of these mappings into one huge page each (Linux 6.1 and later).
+
+    A child that writes to one copies 4 KiB of it, not all.
+    """
+    for mapping in mappings:
+        first = -(-mapping.start // _HUGE_PAGE) * _HUGE_PAGE
+        last = mapping.end // _HUGE_PAGE * _HUGE_PAGE
+        if last > first:
+            _memory_calls().madvise(first, last - first, _MADV_COLLAPSE)
 
 
 def reserve_heap(num_bytes: int) -> None:

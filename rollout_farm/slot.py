@@ -37,7 +37,6 @@ from rollout_farm.messages import (
     Order,
     Report,
     ZygoteSettings,
-    close_all,
     memory_file,
     read_tail,
     receive,
@@ -47,6 +46,7 @@ from rollout_farm.messages import (
 ROOT = str(Path(__file__).resolve().parent.parent)
 BOOT = (
     "import sys; sys.path[:0] = sys.argv.pop(1).split(':'); "
+    "from rollout_farm.arenas import gather; gather(); "
     "from rollout_farm.zygote import main; main()"
 )
 ENVIRONMENT = {
@@ -79,19 +79,19 @@ class Finished:
 
 
 class Run:
-    """A script that was given to a slot: its memory files, and its log while it runs."""
+    """A script that was given to a slot, and its log while it runs."""
 
-    def __init__(self, number: int, files: bytes):
+    def __init__(self, number: int):
         self.number = number
         self.is_closed = False
         self.rest = ""  # lines of the log that nobody had read at the end
         self._position: int | None = None  # of `read_lines`; None: nobody reads
-        self._given, self._log = memory_file("files", files), memory_file("log")
+        self._log = memory_file("log")
 
     @property
-    def descriptors(self) -> tuple[int, int]:
-        """What goes to the zygote: the files given and the log."""
-        return self._given, self._log
+    def log(self) -> int:
+        """The descriptor of the memory file that the child writes its log to."""
+        return self._log
 
     def follow(self) -> None:
         """Say that somebody will read the log's lines: at the end, `rest` is for them."""
@@ -115,7 +115,7 @@ class Run:
         )
 
     def close(self) -> None:
-        """Free the memory files; what a reader had not read yet is in `rest`."""
+        """Free the memory file; what a reader had not read yet is in `rest`."""
         if not self.is_closed and self._position is not None:
             skipped = os.fstat(self._log).st_size - _MAX_LOG_BYTES - self._position
             if skipped > 0:
@@ -124,7 +124,7 @@ class Run:
             self.rest += self.read_lines()
         if not self.is_closed:
             self.is_closed = True
-            close_all(self.descriptors)
+            os.close(self._log)
 
 
 class Slot:
@@ -167,7 +167,7 @@ class Slot:
             if self._cgroup:
                 self._cgroup.allow(request.limits)
             self._number += 1
-            run = Run(self._number, files)
+            run = Run(self._number)
         except OSError as error:
             raise SlotLostError(f"zygote {self.pid}: {error}") from error
         order = Order(
@@ -178,7 +178,7 @@ class Slot:
             want_evidence=request.is_probed,
         )
         try:
-            send(self._channel, order, run.descriptors)
+            send(self._channel, order, bulk=files, descriptors=[run.log])
         except OSError as error:
             run.close()
             raise SlotLostError(f"zygote {self.pid}: {error}") from error
@@ -188,11 +188,7 @@ class Slot:
         """Take what an ended script left behind. Raises SlotLostError where nothing comes."""
         self._channel.settimeout(timeout_s)
         try:
-            report, descriptors = receive(self._channel, Report)
-            try:
-                [leftovers] = [read_tail(number, _MAX_LEFTOVER_BYTES) for number in descriptors]
-            finally:
-                close_all(descriptors)
+            report, leftovers, _ = receive(self._channel, Report, _MAX_LEFTOVER_BYTES)
             if report.number != run.number:
                 raise SlotLostError(f"zygote {self.pid} reported another run")
             if report.exit_signal == signal.SIGKILL and self._was_out_of_memory():
@@ -235,8 +231,8 @@ class Slot:
     def _greet(self, allow_unsandboxed: bool) -> Hello:
         self._channel.settimeout(_START_TIMEOUT_S)
         try:
-            hello, _ = receive(self._channel, Hello)
-        except (OSError, EOFError) as error:
+            hello, _, _ = receive(self._channel, Hello)
+        except (OSError, EOFError, ValueError) as error:
             raise FarmError(f"a LAMMPS process did not start: {error}") from error
         if hello.error:
             raise FarmError(f"a LAMMPS process did not start: {hello.error}")

@@ -17,7 +17,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import msgspec
@@ -35,8 +35,6 @@ from rollout_farm.messages import (
     Report,
     ZygoteSettings,
     close_all,
-    memory_file,
-    read_tail,
     receive,
     send,
 )
@@ -58,7 +56,12 @@ class Zygote:
     log_end: LogEnd
     record: RecordMemory
     confinement: sandbox.Confinement
-    own_root: bool  # the job folder is then a mount, made afresh for each script
+    mount: namespaces.JobMount | None  # of the job folder; None without namespaces
+
+    @property
+    def own_root(self) -> bool:
+        """Whether nobody outside sees this zygote's files: it has a root of its own."""
+        return self.mount is not None
 
     @property
     def owner(self) -> int | None:
@@ -109,7 +112,9 @@ def start(channel: socket.socket, settings: ZygoteSettings) -> tuple[Zygote, Hel
     os.environ["LAMMPS_POTENTIALS"] = potentials
     lammps = _open_lammps()
     rehearse(ARGUMENTS, jobs)
-    pages.hold_libraries(pages.read_mappings(listing))
+    mappings = pages.read_mappings(listing)
+    pages.hold_libraries(mappings)
+    pages.collapse(m for m in mappings if m.path == pages.HEAP)
     if own_root:
         namespaces.seal()
     os.closerange(3, settings.channel)  # MPI's, mapped by now
@@ -133,7 +138,7 @@ def start(channel: socket.socket, settings: ZygoteSettings) -> tuple[Zygote, Hel
         log_end=log_end,
         record=RecordMemory(),
         confinement=confinement,
-        own_root=own_root,
+        mount=namespaces.JobMount(confinement.owner or 0) if own_root else None,
     )
     missing = _prove(zygote) | missing
     own = [layer for layer in sandbox.LAYERS if layer != "cgroup"]  # that is the worker's to add
@@ -146,13 +151,13 @@ def start(channel: socket.socket, settings: ZygoteSettings) -> tuple[Zygote, Hel
 def serve(zygote: Zygote) -> None:
     """Run one order after the other. Raises EOFError when the worker is gone."""
     while True:
-        order, descriptors = receive(zygote.channel, Order)
+        order, files_given, descriptors = receive(zygote.channel, Order)
         if order.cancel:  # it came after the end of its job
             continue
-        given, log = descriptors
-        content = msgspec.msgpack.decode(read_tail(given, sys.maxsize), type=dict[str, bytes])
+        [log] = descriptors
+        content = msgspec.msgpack.decode(files_given, type=dict[str, bytes])
         zygote.record.clear()
-        with _job_folder(zygote, order.limits) as folder:
+        with _job_folder(zygote, order.limits, content) as folder:
             try:
                 files.place(folder, content, zygote.owner)
             except OSError:  # what was given is larger than what the folder may hold
@@ -161,12 +166,12 @@ def serve(zygote: Zygote) -> None:
                 report = _run(zygote, order, log)
                 outputs = files.collect(folder, content)
             leftovers = Leftovers(record=zygote.record.read(), outputs=outputs)
-            attached = memory_file("leftovers", msgspec.msgpack.encode(leftovers))
+            bulk = msgspec.msgpack.encode(leftovers)
             if zygote.own_root:  # nobody else sees the folder: the worker reads while we tidy up
-                send(zygote.channel, report, [attached])
+                send(zygote.channel, report, bulk=bulk)
         if not zygote.own_root:
-            send(zygote.channel, report, [attached])
-        close_all((*descriptors, attached))
+            send(zygote.channel, report, bulk=bulk)
+        os.close(log)
 
 
 def _run(zygote: Zygote, order: Order, log: int) -> Report:
@@ -239,7 +244,7 @@ def _watch(zygote: Zygote, order: Order, child: int, deadline: float) -> str | N
 
 
 def _is_cancelled(channel: socket.socket, number: int) -> bool:
-    order, descriptors = receive(channel, Order)
+    order, _, descriptors = receive(channel, Order)
     close_all(descriptors)
     return order.cancel and order.number == number
 
@@ -251,22 +256,22 @@ def _kill(child: int, reason: str) -> str:
 
 def _kill_descendants() -> None:
     """End whatever else lives in this pid namespace: nothing, unless seccomp is missing."""
-    with contextlib.suppress(ProcessLookupError, ChildProcessError):
-        os.kill(-1, signal.SIGKILL)
-        while True:
-            os.waitpid(-1, 0)
+    if libc.kill_all():
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                os.waitpid(-1, 0)
 
 
 @contextlib.contextmanager
-def _job_folder(zygote: Zygote, limits: RunLimits) -> Iterator[str]:
-    """Provide an empty job folder, leave nothing of it behind."""
+def _job_folder(zygote: Zygote, limits: RunLimits, placed: Collection[str] = ()) -> Iterator[str]:
+    """Provide an empty job folder for files of these names, leave nothing of it behind."""
     folder = zygote.confinement.job_dir
-    if zygote.own_root:
-        namespaces.mount_job(limits.output_bytes, zygote.owner or 0)
+    if zygote.mount is not None:
+        zygote.mount.open(limits.output_bytes)
         try:
             yield folder
         finally:
-            namespaces.unmount_job()
+            zygote.mount.close(placed)
     else:
         os.makedirs(folder, mode=0o700, exist_ok=True)  # landlock's rule is for this very one
         try:

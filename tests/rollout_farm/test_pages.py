@@ -1,5 +1,6 @@
 """Memory that forked children find mapped: it says the same as before, and faults are rare."""
 
+import platform
 import subprocess
 import sys
 
@@ -47,6 +48,28 @@ if (child := os.fork()) == 0:
 os.waitpid(child, 0)
 """
 
+_COLLAPSE = """
+from rollout_farm.arenas import gather
+gather()
+import os, re
+from rollout_farm import pages
+
+texts = [f"text {number}" for number in range(200_000)]
+heap = [m for m in pages.read_mappings(pages.open_mappings()) if m.path == pages.HEAP]
+inside = sum(any(m.start <= id(text) < m.end for m in heap) for text in texts)
+pages.collapse(heap)
+huge_kb = 0
+for part in re.split(r"(?m)^(?=[0-9a-f]+-)", open("/proc/self/smaps").read()):
+    if part.partition(chr(10))[0].endswith(pages.HEAP):
+        huge_kb += int(re.search(r"AnonHugePages: +([0-9]+)", part)[1])
+if (child := os.fork()) == 0:
+    texts[:] = [text + " of the child" for text in texts]
+    os._exit(0)
+os.waitpid(child, 0)
+same = texts == [f"text {number}" for number in range(200_000)]
+print(inside, huge_kb, int(same))
+"""
+
 
 def _run(program: str, *arguments: str) -> list[float]:
     command = [sys.executable, "-c", program, *arguments]
@@ -72,3 +95,13 @@ def test_child_allocates_from_fresh_huge_pages_and_not_from_holes():
     [with_holes], [reserved] = _run(_RESERVE, "plain"), _run(_RESERVE, "reserved")
     assert with_holes > 700
     assert reserved < 0.3 * with_holes
+
+
+@pytest.mark.skipif(
+    tuple(map(int, platform.release().split(".")[:2])) < (6, 1), reason="needs Linux 6.1"
+)
+def test_python_s_memory_lies_in_huge_pages_that_children_copy_in_part():
+    num_inside, huge_kb, is_same = _run(_COLLAPSE)
+    assert num_inside > 0.9 * 200_000
+    assert huge_kb >= 8 * 1024
+    assert is_same
