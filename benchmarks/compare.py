@@ -7,8 +7,8 @@
 Every contestant is a process with its own interpreter. All of them get ready, then take turns
 (A B C A B C ...): one computes while the others wait. Threads, huge pages, weights, prompts and
 dtype (float32) are the same for all. Writes every repetition to JSON and prints medians; works
-measured earlier stay in the JSON, so that a run may be split. A contestant that fails or is not
-installed is one line, and the others go on.
+measured earlier stay in the JSON, so that a run may be split. A contestant that fails, is not
+installed or has no such work is one line, and the others go on.
 """
 
 import json
@@ -25,12 +25,12 @@ import click
 from rich.console import Console
 
 from benchmarks.models import write_model
-from benchmarks.shapes import WORKS, Work
+from benchmarks.shapes import NO_PART, WORKS, Work
 from benchmarks.summary import WARM_UPS, Repetition, as_json, table
 
 ROOT = Path(__file__).resolve().parents[1]
 CONTESTANTS = {"mdx": "", "tunix": "tunix", "trl": "trl", "trl-packed": "trl", "torch": "trl"}
-HUGE_PAGES = "glibc.malloc.hugetlb=1"
+ENVIRONMENT = {"PYTHONPATH": str(ROOT), "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 
 
 class Contestant:
@@ -44,7 +44,7 @@ class Contestant:
         self.process = subprocess.Popen(
             [str(python), "-m", "benchmarks.worker", name, work.name, str(model_dir)],
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "GLIBC_TUNABLES": HUGE_PAGES},
+            env={"JAX_PLATFORMS": "cpu", **os.environ, **ENVIRONMENT},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -128,6 +128,10 @@ def measure(
     errors: dict[str, str] = {}
     running: dict[str, Contestant] = {}
     for name in names:
+        reason = NO_PART.get(name, {}).get(work.name)
+        if reason:
+            console.print(f"{work.name}: {name} has no part: {reason}")
+            continue
         console.print(f"{work.name}: {name} gets ready")
         try:
             running[name] = Contestant(name, work, model_dir, peers)

@@ -24,7 +24,7 @@ from mdx.data.batch import Batch
 from mdx.data.pipeline import PackedIterator, cpt_batches, sft_batches
 from mdx.model.config import ComputeConfig, ModelConfig
 from mdx.model.decoder import init
-from trainers.losses import make_logprobs_fn, make_next_token_loss
+from trainers.losses import make_loss_sum, make_next_token_loss
 from trainers.optim import OptimConfig, make_optimizer, make_schedule
 from trainers.state import create_state
 from trainers.step import make_train_step
@@ -94,7 +94,7 @@ def measure_training(name: str, model: ModelConfig, batch: Batch, steps: int) ->
     """Return tokens a second of training steps, the median over `steps` after the first."""
     graphdef, params = init(model, key=jax.random.key(0))
     optimizer = make_optimizer(OptimConfig())
-    loss = make_next_token_loss(make_logprobs_fn(graphdef, vocab_block=ComputeConfig().vocab_block))
+    loss = make_next_token_loss(make_loss_sum(graphdef, vocab_block=ComputeConfig().vocab_block))
     step = make_train_step(loss, optimizer, make_schedule(OptimConfig()))
     tokens = np.asarray(batch.tokens) % model.vocab_size  # speed does not depend on the ids
     batch = replace(batch, tokens=tokens)

@@ -18,7 +18,7 @@ from mdx.model.hf import load_hf
 from mdx.model.sampler import SampledTokens, sample
 from mdx.tasks.task import Task
 from mdx.trajectory import Completion, StopReason, Trajectory, TrajectoryGroup
-from trainers.losses import make_logprobs_fn, make_next_token_loss
+from trainers.losses import make_loss_sum, make_next_token_loss
 from trainers.optim import OptimConfig, make_optimizer, make_schedule
 from trainers.packing import row_shape
 from trainers.policy_loss import PolicyLossConfig
@@ -45,7 +45,7 @@ def _sft(work: Work, model_dir: Path) -> Callable[[], int]:
     compute = ComputeConfig(scan_layers=work.shape.num_hidden_layers >= DEEP_FROM)
     _, graphdef, params = load_hf(str(model_dir), compute)
     optimizer = make_optimizer(OPTIM)
-    loss = make_next_token_loss(make_logprobs_fn(graphdef, vocab_block=compute.vocab_block))
+    loss = make_next_token_loss(make_loss_sum(graphdef, vocab_block=compute.vocab_block))
     step = make_train_step(loss, optimizer, make_schedule(OPTIM))
     state = create_state(params, optimizer, jax.random.key(0))
     batches = itertools.cycle(_packed(work) if work.name == "sft_56" else [_full(work)])

@@ -12,8 +12,6 @@ from benchmarks.shapes import Work
 
 def prepare(work: Work, model_dir: Path) -> Callable[[], int]:
     """Return one step of forward, backward, clip and AdamW."""
-    if work.name not in ("sft_full", "memory"):
-        raise NotImplementedError("a plain loop has no such work")
     model = AutoModelForCausalLM.from_pretrained(str(model_dir), dtype=torch.float32)
     optimizer = torch.optim.AdamW(model.parameters(), lr=shapes.LEARNING_RATE)
     tokens = torch.from_numpy(shapes.full_rows(work).astype("int64"))

@@ -106,6 +106,14 @@ WORKS = {
     )
 }
 
+# Which works some contestants have no part in, and why.
+PACKS_ONLY = "it is TRL with packing, and only documents of several lengths are packed"
+NO_PART: dict[str, dict[str, str]] = {
+    "trl": dict.fromkeys(("compile_4", "compile_28"), "torch runs eagerly and compiles nothing"),
+    "trl-packed": dict.fromkeys(set(WORKS) - {"sft_56"}, PACKS_ONLY),
+    "torch": dict.fromkeys(set(WORKS) - {"sft_full", "memory"}, "it is a loop over full rows"),
+}
+
 
 def full_rows(work: Work) -> np.ndarray:
     """Return tokens [num_rows, SEQ_LEN], int32."""

@@ -18,13 +18,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mdx.data.batch import Batch
+from mdx.model.cross_entropy import cross_entropy_sum
 from mdx.model.decoder import GraphDef, apply, output_head
-from mdx.model.logprobs import token_logprobs
 
 PyTree = Any
 Totals = dict[str, Float[Array, ""]]
 Metrics = dict[str, Float[Array, ""]]
-LogprobsFn = Callable[[PyTree, Batch], Float[Array, "B T"]]
+LossSumFn = Callable[[PyTree, Batch], Float[Array, ""]]
 LossFn = Callable[[PyTree, Batch, Totals], tuple[Float[Array, ""], Metrics]]
 
 
@@ -37,28 +37,25 @@ def count_tokens(batch: Batch) -> Totals:
     }
 
 
-def make_logprobs_fn(graphdef: GraphDef, *, vocab_block: int) -> LogprobsFn:
-    """Return (params, batch) -> log p [B, T] of the batch's targets, 0 where there is none."""
+def make_loss_sum(graphdef: GraphDef, *, vocab_block: int) -> LossSumFn:
+    """Return (params, batch) -> the sum over the batch's targets of -log p."""
 
-    def logprobs_fn(params: PyTree, batch: Batch) -> Float[Array, "B T"]:
+    def loss_sum(params: PyTree, batch: Batch) -> Float[Array, ""]:
         hidden_BTD = apply(graphdef, params, batch.tokens, batch.segment_ids, batch.positions)
-        head_VD = output_head(params)
-        return token_logprobs(
-            hidden_BTD, head_VD, batch.tokens, block=vocab_block, mask_BT=batch.loss_mask
-        )[0]
+        return cross_entropy_sum(
+            hidden_BTD, output_head(params), batch.tokens, batch.loss_mask, block=vocab_block
+        )
 
-    return logprobs_fn
+    return loss_sum
 
 
-def make_next_token_loss(logprobs_fn: LogprobsFn) -> LossFn:
+def make_next_token_loss(loss_sum: LossSumFn) -> LossFn:
     """Return the loss: mean over targets of -log p(token | tokens before it in its segment).
 
-    `logprobs_fn(params, batch)` gives the natural logarithm of the probability of every target.
+    `loss_sum(params, batch)` gives the sum of -log p over the targets, in nats.
     """
 
     def next_token_loss(params: PyTree, batch: Batch, totals: Totals) -> tuple[Array, Metrics]:
-        logprobs_BT = logprobs_fn(params, batch)
-        share = -(logprobs_BT * batch.loss_mask).sum() / jnp.maximum(totals["targets"], 1.0)
-        return share, {}
+        return loss_sum(params, batch) / jnp.maximum(totals["targets"], 1.0), {}
 
     return next_token_loss

@@ -20,7 +20,7 @@ from mdx.model.sharding import (
 from trainers.checkpoint import CheckpointConfig
 from trainers.export import finish
 from trainers.loop import DataConfig, fit
-from trainers.losses import make_logprobs_fn, make_next_token_loss
+from trainers.losses import make_loss_sum, make_next_token_loss
 from trainers.optim import OptimConfig, make_optimizer, make_schedule
 from trainers.policy import Policy, start_weights
 from trainers.state import create_state
@@ -54,7 +54,7 @@ def next_token_parts(config: StageConfig, graphdef: GraphDef, mesh: Mesh) -> dic
     """Return what the stage's step is made of, as arguments of `trainers.step.make_train_step`."""
     return {
         "loss_fn": make_next_token_loss(
-            make_logprobs_fn(graphdef, vocab_block=config.compute.vocab_block)
+            make_loss_sum(graphdef, vocab_block=config.compute.vocab_block)
         ),
         "optimizer": make_optimizer(config.optim),
         "schedule": make_schedule(config.optim),

@@ -35,7 +35,8 @@ Params = dict[str, Any]
 GraphDef = nnx.GraphDef
 
 DRAW_CHUNK = 1 << 16
-SHORT_BLOCK = 128  # of the attention forms that are not a TPU's kernel
+SHORT_BLOCK = 128  # of "blocked" attention
+ROWWISE_BLOCK = 64  # what little lies above the diagonal of a small block is not computed
 _POLICIES = jax.checkpoint_policies
 REMAT_POLICIES: dict[str, Callable[..., bool]] = {
     "minimal": _POLICIES.save_from_both_policies(
@@ -320,7 +321,7 @@ def resolve(compute: ComputeConfig, config: ModelConfig, device: jax.Device) -> 
         attention = "rowwise" if device.platform == "cpu" else elsewhere
     if block == 0:
         splash = SPLASH_BLOCK.get(generation(device) or "", SHORT_BLOCK)
-        block = splash if attention == "splash" else SHORT_BLOCK
+        block = {"splash": splash, "rowwise": ROWWISE_BLOCK}.get(attention, SHORT_BLOCK)
     return dataclasses.replace(compute, attention=attention, attention_block=block)
 
 

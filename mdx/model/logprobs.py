@@ -55,22 +55,37 @@ def _score_rows(
     B, T = tokens_BT.shape
     hidden_BTD, targets_BT = hidden_BTD[:, :-1], tokens_BT[:, 1:]
     wanted_BT = jnp.ones((B, T - 1), bool) if mask_BT is None else mask_BT[:, 1:] != 0
+    order_BT = None
     if mask_BT is not None:
-        order_BT = jnp.argsort(~wanted_BT, axis=1, stable=True)
-        hidden_BTD = jnp.take_along_axis(hidden_BTD, order_BT[:, :, None], axis=1)
-        targets_BT = jnp.take_along_axis(targets_BT, order_BT, axis=1)
-        wanted_BT = jnp.take_along_axis(wanted_BT, order_BT, axis=1)
+        order_BT, (hidden_BTD, targets_BT, wanted_BT) = wanted_first(
+            wanted_BT, (hidden_BTD, targets_BT, wanted_BT)
+        )
     steps = min(max(block // B, 1), max(T - 1, 1))
-    stretches = [_stretches(x, steps) for x in (hidden_BTD, targets_BT, wanted_BT)]
-    values_SBC2 = _scored(stretches[0], head_VD, stretches[1], stretches[2], scale)
+    hidden_SBCD, targets_SBC, wanted_SBC = (
+        stretches(x, steps) for x in (hidden_BTD, targets_BT, wanted_BT)
+    )
+    values_SBC2 = _scored(hidden_SBCD, head_VD, targets_SBC, wanted_SBC, scale)
     values_BT2 = values_SBC2.transpose(1, 0, 2, 3).reshape(B, -1, 2)[:, : T - 1]
-    if mask_BT is not None:
+    if order_BT is not None:
         inverse_BT = jnp.argsort(order_BT, axis=1)
         values_BT2 = jnp.take_along_axis(values_BT2, inverse_BT[:, :, None], axis=1)
     return jnp.pad(values_BT2, ((0, 0), (1, 0), (0, 0)))
 
 
-def _stretches(x_BT: Array, steps: int) -> Array:
+def wanted_first(
+    wanted_BT: Array, arrays: tuple[Array, ...]
+) -> tuple[Int[Array, "B T"], tuple[Array, ...]]:
+    """Return the order that puts a row's wanted tokens first, and [B, T, ...] `arrays` in it."""
+    order_BT = jnp.argsort(~wanted_BT, axis=1, stable=True)
+
+    def ordered(x: Array) -> Array:
+        order = order_BT.reshape(*order_BT.shape, *[1] * (x.ndim - 2))
+        return jnp.take_along_axis(x, order, axis=1)
+
+    return order_BT, tuple(map(ordered, arrays))
+
+
+def stretches(x_BT: Array, steps: int) -> Array:
     """Cut time into [S, B, steps, ...], the last stretch filled with zeros."""
     B, T = x_BT.shape[:2]
     count = -(-T // steps)
@@ -104,7 +119,7 @@ def _scored_values(
     """Return the values of `_scored` and the logarithm of the sum of exponentials [S, B, C]."""
 
     def score(hidden_BCD: Array, targets_BC: Array, wanted_BC: Array) -> tuple[Array, Array]:
-        z_BCV = _logits(hidden_BCD, head_VD, scale)
+        z_BCV = logits_of(hidden_BCD, head_VD) * scale
         highest_BC1 = jnp.max(z_BCV, axis=-1, keepdims=True)
         shifted_BCV = z_BCV - highest_BC1
         weights_BCV = jnp.exp(shifted_BCV)
@@ -138,7 +153,7 @@ def _scored_backward(residuals: tuple, gradient_SBC2: Array) -> tuple:
         targets, log_total, d_chosen, d_entropy, offset = (x[..., None] for x in stretch[2:])
 
         def pull() -> tuple[Array | None, Array]:
-            log_p_BCV = _logits(hidden_BCD, head_VD, scale) - log_total
+            log_p_BCV = logits_of(hidden_BCD, head_VD) * scale - log_total
             d_z_BCV = -jnp.exp(log_p_BCV) * (offset + d_entropy * log_p_BCV)
             d_z_BCV = (d_z_BCV + jnp.where(places_11V == targets, d_chosen, 0.0)).astype(dtype)
             d_hidden_BCD = jnp.einsum("BCV,VD->BCD", d_z_BCV, head_VD.astype(dtype))
@@ -162,12 +177,11 @@ def _scored_backward(residuals: tuple, gradient_SBC2: Array) -> tuple:
 _scored.defvjp(_scored_forward, _scored_backward, symbolic_zeros=True)
 
 
-def _logits(hidden_BCD: Array, head_VD: Array, scale: Array) -> Array:
-    """Return float32 logits / temperature."""
-    logits_BCV = jnp.einsum(
+def logits_of(hidden_BCD: Array, head_VD: Array) -> Array:
+    """Return the head's float32 logits [B, C, V]."""
+    return jnp.einsum(
         "BCD,VD->BCV",
         hidden_BCD,
         head_VD.astype(hidden_BCD.dtype),
         preferred_element_type=jnp.float32,
     )
-    return logits_BCV * scale

@@ -12,7 +12,7 @@ from mdx.data.batch import Batch
 from mdx.model.config import ComputeConfig, LoraConfig, ModelConfig
 from mdx.model.decoder import init, structure
 from mdx.model.lora import init_adapters
-from trainers.losses import count_tokens, make_logprobs_fn, make_next_token_loss
+from trainers.losses import count_tokens, make_loss_sum, make_next_token_loss
 from trainers.optim import OptimConfig, make_optimizer, make_schedule
 from trainers.state import create_state
 from trainers.step import jit_update, make_update
@@ -47,7 +47,7 @@ def make_batch(rows=4, length=128, seed=0):
 
 def make_loss(lora=None, compute=HALF):
     graphdef = structure(MODEL, compute, lora)
-    return make_next_token_loss(make_logprobs_fn(graphdef, vocab_block=BLOCK))
+    return make_next_token_loss(make_loss_sum(graphdef, vocab_block=BLOCK))
 
 
 def start(lora=None):

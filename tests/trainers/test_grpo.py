@@ -35,7 +35,7 @@ from trainers import grpo
 from trainers.checkpoint import CheckpointConfig
 from trainers.farm_config import FarmConfig
 from trainers.grpo_config import GrpoConfig
-from trainers.losses import make_logprobs_fn, make_next_token_loss
+from trainers.losses import make_loss_sum, make_next_token_loss
 from trainers.optim import OptimConfig, make_optimizer, make_schedule
 from trainers.packing import Segment, pack, row_shape
 from trainers.policy_loss import PolicyLossConfig
@@ -140,7 +140,7 @@ def taught_model(tokenizer, folder):
     )
     optim = OptimConfig(num_steps=150, peak_lr=5e-3, warmup_steps=5, weight_decay=0.0)
     optimizer = make_optimizer(optim)
-    loss = make_next_token_loss(make_logprobs_fn(graphdef, vocab_block=2048))
+    loss = make_next_token_loss(make_loss_sum(graphdef, vocab_block=2048))
     step = make_train_step(loss, optimizer, make_schedule(optim))
     state = create_state(params, optimizer, jax.random.key(0))
     for _ in range(optim.num_steps):

@@ -55,15 +55,16 @@ class Rows:
         self.number = state["number"]
 
 
-def _logprobs(params, batch):
+def _loss_sum(params, batch):
     previous = jnp.pad(batch.tokens, ((0, 0), (1, 0)))[:, :-1]
     log_p = jax.nn.log_softmax(params["table"][previous], axis=-1)
-    return jnp.take_along_axis(log_p, batch.tokens[..., None], axis=-1)[..., 0]
+    chosen = jnp.take_along_axis(log_p, batch.tokens[..., None], axis=-1)[..., 0]
+    return -(chosen * batch.loss_mask).sum()
 
 
 @pytest.fixture(scope="module")
 def train_step():
-    return make_train_step(make_next_token_loss(_logprobs), OPTIMIZER, make_schedule(CONFIG))
+    return make_train_step(make_next_token_loss(_loss_sum), OPTIMIZER, make_schedule(CONFIG))
 
 
 @pytest.fixture(scope="module")

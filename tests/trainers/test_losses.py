@@ -10,7 +10,7 @@ import pytest
 from mdx.data.batch import Batch
 from mdx.model.config import ComputeConfig, ModelConfig
 from mdx.model.decoder import abstract_params, apply, output_head, structure
-from trainers.losses import count_tokens, make_logprobs_fn, make_next_token_loss
+from trainers.losses import count_tokens, make_loss_sum, make_next_token_loss
 
 TINY = ModelConfig(
     vocab_size=64,
@@ -36,7 +36,7 @@ def model():
 @pytest.fixture(scope="module")
 def loss_and_gradient(model):
     graphdef, _ = model
-    loss_fn = make_next_token_loss(make_logprobs_fn(graphdef, vocab_block=8))
+    loss_fn = make_next_token_loss(make_loss_sum(graphdef, vocab_block=8))
 
     def loss(params, batch):
         return loss_fn(params, batch, count_tokens(batch))[0]

@@ -16,7 +16,7 @@ from mdx.model.decoder import init, structure
 from mdx.model.lora import init_adapters
 from mdx.model.sharding import MeshConfig, make_mesh, shard_batch, shard_params
 from trainers.checkpoint import Checkpointer
-from trainers.losses import make_logprobs_fn, make_next_token_loss
+from trainers.losses import make_loss_sum, make_next_token_loss
 from trainers.optim import OptimConfig, make_optimizer, make_schedule
 from trainers.state import create_state
 from trainers.step import make_train_step
@@ -73,7 +73,7 @@ class Training:
         optimizer = make_optimizer(OPTIM)
         self.state = create_state(trained, optimizer, jax.random.key(2))
         self._step = make_train_step(
-            make_next_token_loss(make_logprobs_fn(structure(MODEL, COMPUTE, lora), vocab_block=64)),
+            make_next_token_loss(make_loss_sum(structure(MODEL, COMPUTE, lora), vocab_block=64)),
             optimizer,
             make_schedule(OPTIM),
             base=base,

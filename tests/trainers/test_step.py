@@ -29,6 +29,10 @@ def _logprobs(params, batch):
     return jnp.take_along_axis(log_p, batch.tokens[..., None], axis=-1)[..., 0]
 
 
+def _summed(logprobs):
+    return lambda params, batch: -(logprobs(params, batch) * batch.loss_mask).sum()
+
+
 def _params(seed: int = 0):
     return {"table": jax.random.normal(jax.random.key(seed), (NUM_TOKENS, NUM_TOKENS))}
 
@@ -50,7 +54,7 @@ def _batch(rows: int = 8, seed: int = 0) -> Batch:
 def _step(num_microbatches: int = 1, config: OptimConfig = CONFIG, logprobs=_logprobs):
     optimizer = make_optimizer(config)
     step = make_train_step(
-        make_next_token_loss(logprobs),
+        make_next_token_loss(_summed(logprobs)),
         optimizer,
         make_schedule(config),
         num_microbatches=num_microbatches,
