@@ -7,6 +7,7 @@ stays. Memory: a signature of 8 bytes a permutation for each document, never the
 """
 
 import hashlib
+import re
 import zlib
 
 import numpy as np
@@ -16,12 +17,22 @@ from mdx.corpus.config import DuplicateConfig
 from mdx.corpus.quality import words_of
 
 Signature = np.ndarray  # [num_permutations] uint64
+_NUMBERS = re.compile(r"\S*\d\S*")
 _SCHEME = "affine32"  # how datasketch permutes 32-bit hashes
 
 
 def exact_key(text: str) -> str:
     """Return a digest that is equal for texts of equal words."""
     return hashlib.sha256(" ".join(words_of(text)).encode()).hexdigest()
+
+
+def without_numbers(text: str) -> str:
+    """Return `text` without words that hold a digit.
+
+    Two logs that differ in these alone, as those of one input on one and on four processors, say
+    the same.
+    """
+    return _NUMBERS.sub(" ", text)
 
 
 def signature_of(text: str, config: DuplicateConfig) -> Signature:

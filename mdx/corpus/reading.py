@@ -26,9 +26,9 @@ import numpy as np
 from mdx.code_digest import code_digest
 from mdx.corpus.clean import clean
 from mdx.corpus.collect import File
-from mdx.corpus.config import DuplicateConfig, FilterConfig, ReadLimits
+from mdx.corpus.config import DuplicateConfig, FilterConfig, Kind, ReadLimits
 from mdx.corpus.decode import UnreadableError
-from mdx.corpus.duplicates import exact_key, signature_of
+from mdx.corpus.duplicates import exact_key, signature_of, without_numbers
 from mdx.corpus.quality import fault_of, language_of
 from mdx.corpus.readers import load_readers, read
 
@@ -80,7 +80,8 @@ def read_one(file: File, key: str, setting: ReadSetting) -> Reading:
     cleaned = clean(page.text)
     language = language_of(cleaned.text)
     fault = fault_of(cleaned.text, language, setting.filters)
-    signature = signature_of(cleaned.text, setting.duplicates) if not fault else None
+    compared = without_numbers(cleaned.text) if file.kind == Kind.LAMMPS_LOG else cleaned.text
+    signature = signature_of(compared, setting.duplicates) if not fault else None
     return Reading(
         key=key,
         title=" ".join(page.title.split())[:200],

@@ -76,6 +76,26 @@ thermo 50
 run 250
 """
 
+LOG = """\
+LAMMPS (29 Aug 2024)
+units lj
+atom_style atomic
+region box block 0 10 0 10 0 10
+create_box 1 box
+Created orthogonal box = (0 0 0) to (16.795962 16.795962 16.795962)
+  1 by 1 by 1 MPI processor grid
+fix walls all wall/reflect zlo EDGE zhi EDGE
+thermo 50
+run 250
+Step Temp E_pair TotEng Press
+0 3 -6.7733681 -2.2744931 -3.7033504
+50 1.6842865 -4.8082494 -2.2824513 5.5666131
+Loop time of 0.0921 on 1 procs for 250 steps with 4000 atoms
+Performance: 1172629.2 tau/day, 2714.42 timesteps/s
+Neighbor list builds = 12
+Total wall time: 0:00:01
+"""
+
 PDF_LINES = [
     "The velocity Verlet scheme advances positions and velocities together.",
     "It is time reversible and conserves the energy of a small system well,",
@@ -118,6 +138,10 @@ def folder(tmp_path):
         "verlet.pdf": pdf_of(PDF_LINES),
         "melt/in.melt": SCRIPT.encode(),
         "melt/in.melt.copy": SCRIPT.encode(),
+        "melt/log.melt.1": LOG.encode(),
+        "melt/log.melt.4": (
+            LOG.replace("0.0921 on 1", "0.0353 on 4").replace("1 by 1 by 1", "1 by 2 by 2")
+        ).encode(),
         "broken.txt": b"text\x00\x01\x02" * 50,
         "endless.txt": b"word " * 40_000,
         "latin.txt": "Der Thermostat hält die Temperatur für immer.".encode("latin-1"),

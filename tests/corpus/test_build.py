@@ -33,7 +33,13 @@ def files_of(folder):
 def test_every_file_is_kept_or_named_with_its_reason(config):
     report = build_documents(config, lambda *_: None)
     kept = {d.source.removeprefix("mine: "): d for d in documents(config)}
-    assert set(kept) == {"fix_soften.rst", "water.html", "verlet.pdf", "melt/in.melt"}
+    assert set(kept) == {
+        "fix_soften.rst",
+        "water.html",
+        "verlet.pdf",
+        "melt/in.melt",
+        "melt/log.melt.1",
+    }
     reasons = {item["name"]: item["reason"] for item in report.dropped}
     assert reasons == {
         "broken.txt": "binary file",
@@ -49,6 +55,7 @@ def test_every_file_is_kept_or_named_with_its_reason(config):
         "pipe.txt": "not a regular file",
         "nothing": "empty folder",
         "melt/in.melt.copy": "duplicate",
+        "melt/log.melt.4": "near-duplicate",
     }
     script = kept["melt/in.melt"]
     assert script.licence == "Apache-2.0"
@@ -65,7 +72,7 @@ def test_what_is_slow_or_large_fails_alone(config, folder):
     report = build_documents(replace(config, limits=limits), lambda *_: None)
     reasons = {item["name"]: item["reason"] for item in report.dropped}
     assert reasons["slow.html"] == "takes too long"
-    assert report.num_kept == 4
+    assert report.num_kept == 5
 
 
 def test_a_killed_build_goes_on_and_ends_with_the_same_bytes(config, folder, tmp_path):
@@ -88,7 +95,7 @@ def test_a_killed_build_goes_on_and_ends_with_the_same_bytes(config, folder, tmp
     build_documents(again, lambda what, done, _: progress.append((what, done)))
     assert progress[0] >= ("files", known - 1)
     assert [what for what, _ in progress] == sorted((what for what, _ in progress), reverse=True)
-    assert progress[-1] == ("documents", 313)
+    assert progress[-1] == ("documents", 315)
     build_documents(config, lambda *_: None)
     assert files_of(tmp_path / "killed") == files_of(tmp_path / "out")
 
