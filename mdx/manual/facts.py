@@ -35,6 +35,7 @@ _OUTPUT = re.compile(
 _UNIT_LINE = re.compile(r"^\* ([a-z ]+?) = (.+)$", re.MULTILINE)
 _UNIT_STYLE = re.compile(r"^For style \*(\w+)\*", re.MULTILINE)
 _ERROR = re.compile(r"^\*(.+)\*$\n((?:^[ \t]+\S.*$\n?)+)", re.MULTILINE)
+_ALTERNATIVES = re.compile(r"^[\w/*-]+(, [\w/*-]+)*,? or [\w/*-]+$")  # values, no meaning
 _PLACEHOLDER = re.compile(r"%l?[ds]")  # LAMMPS prints a number or a name there
 _VAGUE = re.compile(
     r"self.?explanatory|^see |described above|below|internal error|should not happen|"
@@ -225,7 +226,7 @@ def _argument_meanings(page: ManualPage) -> Iterator[Fact]:
     truths = frozenset(value for value, _ in said.values())
     for key, (value, quote) in said.items():
         vague = re.search(r"see|below|same as|following|^one or|listed|\bor\b.*\bor\b| = ", value)
-        if 12 <= len(value) <= 160 and not vague and " " in value:
+        if 12 <= len(value) <= 160 and " " in value and not (vague or _ALTERNATIVES.search(value)):
             yield Fact(
                 kind="argument",
                 subject=page.subjects[0],

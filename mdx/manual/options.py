@@ -12,7 +12,7 @@ from random import Random
 from mdx.manual.facts import Fact
 
 _NEAREST = 8  # wrong answers are drawn among so many of the nearest length
-_MAX_COMPARED = 400  # messages whose explanations are tried as wrong answers
+MAX_COMPARED = 400  # others of the same kind that are tried as wrong answers
 _UNITS = ("time", "temperature", "distance", "energy", "force", "velocity", "pressure", "mass")
 _MAX_SIMILARITY = {"purpose": 0.45, "error": 0.3, "warning": 0.3, "argument": 0.4}
 
@@ -54,7 +54,7 @@ def wrong_values(fact: Fact, same_kind: Sequence[Fact], rng: Random) -> list[str
 
 def _packages(fact: Fact, same_kind: Sequence[Fact], rng: Random) -> list[str]:
     values = sorted({f.value for f in same_kind})
-    return [v for v in values if not re.search(rf"\b{re.escape(v)}\b", fact.page.text)]
+    return [v for v in values if not fact.page.may_name(v)]
 
 
 def _purposes(fact: Fact, same_kind: Sequence[Fact], rng: Random) -> list[str]:
@@ -88,12 +88,8 @@ def _defaults(fact: Fact, same_kind: Sequence[Fact], rng: Random) -> list[str]:
 
 
 def _keywords(fact: Fact, same_kind: Sequence[Fact], rng: Random) -> list[str]:
-    text = fact.page.text
-    return [
-        f.value
-        for f in same_kind
-        if f.category == fact.category and not re.search(rf"\b{re.escape(f.value)}\b", text)
-    ]
+    others = dict.fromkeys(f.value for f in same_kind if f.category == fact.category)
+    return [value for value in others if not fact.page.may_name(value)]
 
 
 def _orders(fact: Fact, same_kind: Sequence[Fact], rng: Random) -> list[str]:
@@ -138,11 +134,11 @@ def _unit_values(fact: Fact, same_kind: Sequence[Fact], rng: Random) -> list[str
 def _explanations(fact: Fact, same_kind: Sequence[Fact], rng: Random) -> list[str]:
     """Return explanations of messages that share a word, but not the matter, with this one."""
     limit = _MAX_SIMILARITY["error"]
-    others = rng.sample(same_kind, min(len(same_kind), _MAX_COMPARED))
+    others = rng.sample(same_kind, min(len(same_kind), MAX_COMPARED))
     alike = [
         f.value
         for f in others
-        if 0.05 < similarity(f.subject, fact.subject) < 0.4
+        if 0.05 < similarity(f.subject, fact.subject) < 0.2
         and similarity(f.value, fact.value) < limit
         and similarity(f.value, fact.subject) < 0.25
     ]

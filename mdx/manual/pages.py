@@ -26,6 +26,7 @@ _LITERAL = re.compile(r"``([^`]+)``")
 _LINK = re.compile(r"`([^`<]+?)\s*<[^`>]+>`__?", re.DOTALL)
 _EMPHASIS = re.compile(r"(?<![\w\\*])\*{1,2}([^\s*][^*\n]*?)\*{1,2}(?![\w*])")
 _REFERENCE = re.compile(r"`([^`]+)`__?")
+_WORD = re.compile(r"\w+")
 _ESCAPED = re.compile(r"\\ |\\(.)")
 
 
@@ -44,6 +45,15 @@ class ManualPage:
     def plain(self) -> str:
         """The page in the words that a reader sees, in one line."""
         return plain(self.text)
+
+    @cached_property
+    def words(self) -> frozenset[str]:
+        """The words of the page, as they are written."""
+        return frozenset(_WORD.findall(self.text))
+
+    def may_name(self, name: str) -> bool:
+        """Tell whether every part of `name` is a word of the page: if not, it is not named."""
+        return self.words.issuperset(_WORD.findall(name))
 
     def section(self, *names: str) -> tuple[str, str]:
         """Return (heading, markup) of the first section of one of these names; empty if none."""

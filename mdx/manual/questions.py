@@ -26,7 +26,7 @@ from mdx.manual.frames import (
     FRAMES,
     YES_NO,
 )
-from mdx.manual.options import pick, similarity, wrong_values
+from mdx.manual.options import MAX_COMPARED, pick, similarity, wrong_values
 
 _GROUPED = ("package", "output", "restart", "minimize")  # multiple choice over subjects
 _POINTS = re.compile(r"(This|These|It|They|Those|Self)\b")  # at something outside the sentence
@@ -169,7 +169,7 @@ def _single(
     rng: Random,
 ) -> ManualQuestion | None:
     if form == "reverse_choice":
-        right, pool = fact.subject, _other_subjects(fact, same_kind)
+        right, pool = fact.subject, _other_subjects(fact, same_kind, rng)
         if _occurs(fact.subject.split(" ")[-1], fact.value) or _POINTS.match(fact.value):
             return None
     elif fact.kind == "purpose" and _occurs(fact.subject.split(" ")[-1], fact.value):
@@ -186,13 +186,13 @@ def _single(
     return _made(fact, "single_choice", language, asked, options, letter, right)
 
 
-def _other_subjects(fact: Fact, same_kind: Sequence[Fact]) -> list[str]:
+def _other_subjects(fact: Fact, same_kind: Sequence[Fact], rng: Random) -> list[str]:
     """Return siblings of which something clearly different is said."""
     if sum(similarity(f.value, fact.value) > 0.6 for f in same_kind) > 1:
         return []  # the sentence fits several
     return [
         f.subject
-        for f in same_kind
+        for f in rng.sample(same_kind, min(len(same_kind), MAX_COMPARED))
         if f.category == fact.category
         and similarity(f.value, fact.value) < 0.4
         and similarity(f.subject, fact.subject) < 0.5
