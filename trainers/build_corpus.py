@@ -41,27 +41,30 @@ DataSets = Mapping[str, Mapping[str, Sequence[Record]]]
 def run(config: CorpusConfig) -> dict[str, Any]:
     """Build what `config` asks for; return the manifest that is written to its out_dir."""
     with StagesDisplay() as progress:
-        report = build_documents(config, progress)
-        data_sets: dict[str, Mapping[str, Sequence[Record]]] = {
-            "md_knowledge": knowledge_records(config.out_dir),
-        }
-        if any(source.manual for source in config.sources):
-            data_sets["md_instruct_qa"] = question_records(config, progress)
+        data_sets, facts = corpus_records(config, progress)
         for done, (name, splits) in enumerate(data_sets.items(), 1):
             write_dataset(name, config.out_dir, {s: r for s, r in splits.items() if r})
             progress("data sets", done, len(data_sets))
-        tokens = count_tokens(data_sets, config, progress)
-    manifest = {
-        "config": asdict(config),
-        "num_files": report.num_files,
-        "num_documents": report.num_kept,
-        "num_words": report.num_tokens,
-        "tokens": tokens,
-        "data_sets": _summary(data_sets),
-    }
+    manifest = {"config": asdict(config), **facts, "data_sets": _summary(data_sets)}
     path = Path(config.out_dir) / CORPUS_MANIFEST
     write_atomically(path, json.dumps(manifest, indent=2) + "\n")
     return manifest
+
+
+def corpus_records(config: CorpusConfig, progress: Progress) -> tuple[DataSets, dict[str, Any]]:
+    """Return the records that a corpus gives, by data set and split, and counts for a manifest."""
+    report = build_documents(config, progress)
+    data_sets: dict[str, Mapping[str, Sequence[Record]]] = {
+        "md_knowledge": knowledge_records(config.out_dir),
+    }
+    if any(source.manual for source in config.sources):
+        data_sets["md_instruct_qa"] = question_records(config, progress)
+    return data_sets, {
+        "num_files": report.num_files,
+        "num_documents": report.num_kept,
+        "num_words": report.num_tokens,
+        "tokens": count_tokens(data_sets, config, progress),
+    }
 
 
 def knowledge_records(corpus_dir: str) -> dict[str, list[Record]]:

@@ -1,13 +1,14 @@
 """Build the three data sets: draw, run every reference script, keep what is right, write.
 
     mdx-data build --config configs/tiny/data.yaml out_dir=data/tiny
-    mdx-data build --config configs/data/full.yaml          # 46,000 scripts
+    mdx-data build --config configs/data/full.yaml --corpus configs/corpus.yaml corpus.root=DIR
 
 draw     simulations of every family, each asked for in one or more phrasings, split by split
 run      every reference script on the farm, and the broken script of every repair
 keep     what ends well with R >= min_reward; a repair's broken script must not solve the task
-write    MD-CodeGen from what was kept, MD-Knowledge and MD-InstructQA beside it, the data sets'
-         cards, timings.jsonl, and manifest.json once all of it is there
+write    MD-CodeGen from what was kept, MD-Knowledge and MD-InstructQA beside it, with the texts and
+         questions of a corpus where one is given (`build_corpus`), the data sets' cards,
+         timings.jsonl, and manifest.json once all of it is there
 
 The order is that of drawing, and nothing is selected by measured times (`reference_facts`), so one
 seed gives the same files, byte for byte, whatever the farm's size or load; only `timings.jsonl`
@@ -20,7 +21,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
+from mdx.corpus.config import CorpusConfig
 from mdx.data.datasets import Record, write_dataset
 from mdx.errors import MdxError
 from mdx.lammps.run import RunStatus
@@ -28,16 +31,18 @@ from mdx.tasks.generate import Example, draw_groups
 from mdx.tasks.splits import skeleton
 from rollout_farm.client import Farm
 from trainers.build_config import BuildConfig, Plan, plans_of
+from trainers.build_corpus import DataSets, corpus_records
 from trainers.build_manifest import (
     MANIFEST,
     Manifest,
     check_disjoint,
+    corpus_content,
     finished_manifest,
     make_manifest,
 )
 from trainers.data_cards import write_cards
 from trainers.data_records import Kept, code_records, document_records, question_records
-from trainers.hooks import ProgressDisplay
+from trainers.hooks import ProgressDisplay, StagesDisplay
 from trainers.reference_runs import Job, Journal, Outcome, run_jobs, setting_of
 from trainers.run_dir import write_atomically
 
@@ -58,19 +63,20 @@ class SplitResult:
     passed_over: Counter[str] = field(default_factory=Counter)  # by reason: no fault of theirs
 
 
-def run(config: BuildConfig) -> Manifest:
+def run(config: BuildConfig, corpus: CorpusConfig | None = None) -> Manifest:
     """Build on the farm that `config` names; return the manifest, at once if nothing is to do."""
-    manifest = finished_manifest(config)
+    manifest = finished_manifest(config, corpus)
     if manifest is not None:
         return manifest
     with config.farm.connect() as farm:
-        return build_data(config, farm)
+        return build_data(config, farm, corpus)
 
 
-def build_data(config: BuildConfig, farm: Farm) -> Manifest:
+def build_data(config: BuildConfig, farm: Farm, corpus: CorpusConfig | None = None) -> Manifest:
     """Build all data sets in `config.out_dir`; return the manifest that is written there.
 
-    Raises FarmError where infrastructure fails, MdxError where no script of a split is right.
+    The documents and questions of `corpus` are added to those that MDX itself makes. Raises
+    FarmError where infrastructure fails, MdxError where no script of a split is right.
     """
     out_dir = Path(config.out_dir)
     plans = plans_of(config)
@@ -88,20 +94,42 @@ def build_data(config: BuildConfig, farm: Farm) -> Manifest:
                 f"no reference of the {split} split reaches R >= {config.min_reward}: see "
                 f"{_JOURNAL} in {config.out_dir} for what LAMMPS said"
             )
+    texts, facts = _texts(config, corpus)
     (out_dir / MANIFEST).unlink(missing_ok=True)  # it would vouch for what is replaced
     data_sets: dict[str, Mapping[str, Sequence[Record]]] = {
         "md_code_gen": {split: code_records(result.kept) for split, result in results.items()},
-        "md_instruct_qa": question_records(config.seed, config.num_questions),
-        "md_knowledge": document_records([k.example for k in results["train"].kept], config.seed),
+        "md_instruct_qa": _joined(
+            question_records(config.seed, config.num_questions), texts.get("md_instruct_qa", {})
+        ),
+        "md_knowledge": _joined(
+            document_records([k.example for k in results["train"].kept], config.seed),
+            texts.get("md_knowledge", {}),
+        ),
     }
     for name, splits in data_sets.items():
         write_dataset(name, config.out_dir, splits)
     _write_timings(out_dir / TIMINGS, [k for result in results.values() for k in result.kept])
     proof = check_disjoint(config.out_dir)
-    manifest = make_manifest(config, data_sets, results, proof)
+    manifest = {**make_manifest(config, data_sets, results, proof), **facts}
     manifest = write_cards(config.out_dir, manifest)
     write_atomically(out_dir / MANIFEST, json.dumps(manifest, indent=2) + "\n")
     return manifest
+
+
+def _texts(config: BuildConfig, corpus: CorpusConfig | None) -> tuple[DataSets, dict[str, Any]]:
+    """Return the records of the corpus, which is built below out_dir, and its facts."""
+    if corpus is None:
+        return {}, {}
+    corpus = replace(corpus, out_dir=str(Path(config.out_dir) / "corpus"))
+    with StagesDisplay() as progress:
+        records, facts = corpus_records(corpus, progress)
+    return records, {"corpus": {"made_by": corpus_content(corpus), **facts}}
+
+
+def _joined(
+    own: Mapping[str, Sequence[Record]], others: Mapping[str, Sequence[Record]]
+) -> dict[str, Sequence[Record]]:
+    return {split: [*records, *others.get(split, ())] for split, records in own.items()}
 
 
 class _Workshop:

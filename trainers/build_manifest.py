@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mdx.code_digest import code_digest
+from mdx.corpus.config import CorpusConfig
 from mdx.data.datasets import BUILDERS, Record, iter_records, splits_of
 from mdx.errors import MdxError
 from mdx.tasks.splits import skeleton
@@ -28,9 +29,19 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 MAX_SHARE_DROPPED = 0.2  # of a family's examples
 _PLACES = ("out_dir", "farm")  # configuration that does not change what is built
+_CORPUS_PLACES = ("out_dir", "root", "num_workers")
+_CORPUS_CODE = ("mdx/corpus", "mdx/manual")
 _WRITERS = ("mdx/data", "mdx/tasks")  # code that decides what is written, with data_records
 
 Manifest = dict[str, Any]
+
+
+def corpus_content(corpus: CorpusConfig | None) -> dict[str, Any] | None:
+    """Return what decides the texts of a corpus: its configuration and the code that makes them."""
+    if corpus is None:
+        return None
+    content = {k: v for k, v in asdict(corpus).items() if k not in _CORPUS_PLACES}
+    return {"config": content, "code": code_digest(_CORPUS_CODE)}
 
 
 def make_manifest(
@@ -62,8 +73,8 @@ def sealed(manifest: Manifest, data_dir: str) -> Manifest:
     return {**whole, "digest": digest, "measured": {timings.name: _sha256_of(timings)}}
 
 
-def finished_manifest(config: BuildConfig) -> Manifest | None:
-    """Return the manifest if `out_dir` already holds what `config` asks for, else None.
+def finished_manifest(config: BuildConfig, corpus: CorpusConfig | None = None) -> Manifest | None:
+    """Return the manifest if `out_dir` already holds what is asked for, else None.
 
     A change of the limits, of LAMMPS, or of MDX's code that runs, scores or writes is a change.
     """
@@ -71,8 +82,9 @@ def finished_manifest(config: BuildConfig) -> Manifest | None:
     if not file.is_file():
         return None
     manifest = json.loads(file.read_text(encoding="utf-8"))
-    same = (manifest["config"], manifest.get("setting")) == (_content(config), _setting(config))
-    return manifest if same else None
+    made = (manifest["config"], manifest.get("setting"), manifest.get("corpus", {}).get("made_by"))
+    asked = (_content(config), _setting(config), corpus_content(corpus))
+    return manifest if made == asked else None
 
 
 def check_disjoint(data_dir: str) -> dict[str, int]:

@@ -8,7 +8,7 @@ Starts from random weights, or from the Hugging Face directory `init_from`. The 
 
 from dataclasses import dataclass, field
 
-from mdx.data.pipeline import cpt_batches
+from mdx.data.pipeline import mixed_batches
 from mdx.model.config import ComputeConfig, LoraConfig, ModelConfig
 from mdx.model.sharding import MeshConfig
 from trainers.checkpoint import CheckpointConfig
@@ -50,8 +50,8 @@ def run(config: CptConfig) -> str:
         init_from=config.init_from,
         tokenizer_dir=config.data.tokenizer_dir,
     )
-    batches = cpt_batches(
-        config.data.data_dir,
+    batches = mixed_batches(
+        config.data.sources({"md_knowledge": 1.0}),
         policy.tokenizer_dir,
         split="train",
         batch_size=config.data.batch_size,

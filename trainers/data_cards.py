@@ -35,6 +35,20 @@ _HOW = {
         "tasks are variations of some dozens of families."
     ),
 }
+_HOW_CORPUS = {  # where texts of a user's folders were added
+    "md_instruct_qa": (
+        "\n\nQuestions with a `page` are made from LAMMPS's manual: facts that strict patterns "
+        "find in it, each with the words that say it in `quote`; wrong options are values that "
+        "cannot hold. Those of `kind` distilled, if there are any, were written by a language "
+        "model and kept where the page's own words hold the answer. All questions about one fact "
+        "are in one split."
+    ),
+    "md_knowledge": (
+        "\n\nWith them are {num_documents:,} documents out of {num_files:,} files ({num_words:,} "
+        "words, numbers and symbols) that the user's sources hold, cleaned, filtered and without "
+        "near-duplicates; `source`, `licence` and `notice` tell where each is from."
+    ),
+}
 _LIMITS = {
     "md_code_gen": (
         "Systems are small (mostly 50 to 500 atoms) and runs short (mostly below 2,000 steps): the "
@@ -42,7 +56,7 @@ _LIMITS = {
         "version named in each record; MD is chaotic, so trajectories differ between kinds of CPU."
     ),
     "md_instruct_qa": "Answers hold for the LAMMPS version and the potentials that come with it.",
-    "md_knowledge": "Texts of MDX's own; `mdx-data corpus` adds manuals and papers that you have.",
+    "md_knowledge": "MDX's own texts are cards and tasks; manuals and papers are those you have.",
 }
 
 
@@ -51,6 +65,8 @@ def write_cards(data_dir: str, manifest: Manifest) -> Manifest:
     for name, splits in manifest["data_sets"].items():
         min_reward = manifest["config"]["min_reward"]
         how = _HOW[name].format(min_reward=min_reward, **manifest["disjoint"])
+        if "corpus" in manifest and name in _HOW_CORPUS:
+            how += _HOW_CORPUS[name].format(**manifest["corpus"])
         text = card(BUILDERS[name].SCHEMA, splits, how=how, limits=_LIMITS[name])
         if name == "md_code_gen":
             text += _families(manifest["families"])

@@ -41,17 +41,27 @@ main.add_command(potentials_command)
 @main.command()
 @click.option("--config", "path", metavar="FILE", help="YAML file; the rest has its default.")
 @click.option("--print-config", is_flag=True, help="Print the merged configuration and exit.")
+@click.option("--corpus", "corpus_path", metavar="FILE", help="Add this corpus (corpus.KEY=VALUE).")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-def build(path: str | None, print_config: bool, overrides: tuple[str, ...]) -> None:
+def build(
+    path: str | None, print_config: bool, corpus_path: str | None, overrides: tuple[str, ...]
+) -> None:
     """Draw tasks, run every reference script, write MD-Knowledge, -InstructQA and -CodeGen."""
+    from mdx.corpus.config import CorpusConfig
     from trainers.build_config import BuildConfig
     from trainers.build_data import run
 
-    config = load_config(BuildConfig, path, overrides)
+    for_corpus = [o.removeprefix("corpus.") for o in overrides if o.startswith("corpus.")]
+    if for_corpus and not corpus_path:
+        raise UsageError(f"corpus.{for_corpus[0]} needs --corpus FILE, such as configs/corpus.yaml")
+    config = load_config(BuildConfig, path, [o for o in overrides if not o.startswith("corpus.")])
+    corpus = load_config(CorpusConfig, corpus_path, for_corpus) if corpus_path else None
     if print_config:
         click.echo(dump_config(config), nl=False)
         return
-    _echo_manifest(run(config))
+    manifest = run(config, corpus)
+    _echo_manifest(manifest)
+    _echo_tokens_of(manifest.get("corpus", {}).get("tokens"))
     click.echo(f"data sets are in {config.out_dir}")
 
 
@@ -71,9 +81,7 @@ def corpus(path: str | None, print_config: bool, overrides: tuple[str, ...]) -> 
 
     manifest = run(config)
     _echo_sizes(manifest)
-    if tokens := manifest["tokens"]:
-        counts = ", ".join(f"{name} {count:,}" for name, count in tokens["total"].items())
-        click.echo(f"tokens: {counts} (tokenizer: {tokens['tokenizer']})")
+    _echo_tokens_of(manifest["tokens"])
     click.echo(
         f"{manifest['num_documents']} documents of {manifest['num_files']} files are in "
         f"{config.out_dir}; report.md there says what was dropped and why"
@@ -178,6 +186,12 @@ def _echo_sizes(manifest: Mapping[str, Any]) -> None:
         for name, of in data_sets.items()
     ]
     _echo_table([("data set", *splits), *sizes])
+
+
+def _echo_tokens_of(tokens: Mapping[str, Any] | None) -> None:
+    if tokens:
+        counts = ", ".join(f"{name} {count:,}" for name, count in tokens["total"].items())
+        click.echo(f"tokens of the corpus: {counts} (tokenizer: {tokens['tokenizer']})")
 
 
 def _echo_manifest(manifest: Mapping[str, Any]) -> None:

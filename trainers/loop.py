@@ -6,13 +6,14 @@ configuration write the same metrics, however often they were killed between.
 """
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import jax
 
 from mdx.data.batch import Batch
+from mdx.data.pipeline import Source
 from mdx.errors import ConfigError, MdxError
 from trainers.checkpoint import CheckpointConfig, Checkpointer
 from trainers.hooks import MetricsWriter, ProgressDisplay, Silent, StopSignals, of_the_first
@@ -32,6 +33,9 @@ class DataConfig:
     batch_size: int = 16  # rows of a step, over all devices and microbatches
     microbatch_size: int = 0  # rows computed at once, or more so that each device has one; 0: all
     seq_len: int = 256  # tokens of a row
+    # data sets with their shares of the documents; a data_dir of "" is the one above; empty: what
+    # the stage reads by itself
+    mixture: list[Source] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if self.batch_size < 1 or self.seq_len < 2:
@@ -44,6 +48,15 @@ class DataConfig:
                 f"data.microbatch_size must divide data.batch_size={self.batch_size} "
                 f"(or be 0), not {self.microbatch_size}"
             )
+
+    def sources(self, by_default: Mapping[str, float]) -> list[Source]:
+        """Return the mixture to read: `by_default` holds the weight of each data set's name."""
+        sources = [s if s.data_dir else replace(s, data_dir=self.data_dir) for s in self.mixture]
+        return sources or [
+            Source(data_dir=self.data_dir, name=name, weight=weight)
+            for name, weight in by_default.items()
+            if weight > 0
+        ]
 
     def num_microbatches(self, num_parts: int = 1) -> int:
         """Return into how many cuts a batch goes whose rows are split over `num_parts` devices.

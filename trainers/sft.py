@@ -9,7 +9,7 @@ does nothing once it is done.
 
 from dataclasses import dataclass, field
 
-from mdx.data.pipeline import sft_batches
+from mdx.data.pipeline import mixed_batches
 from mdx.model.config import ComputeConfig, LoraConfig, ModelConfig
 from mdx.model.sharding import MeshConfig
 from trainers.checkpoint import CheckpointConfig
@@ -52,14 +52,14 @@ def run(config: SftConfig) -> str:
         init_from=config.init_from,
         tokenizer_dir=config.data.tokenizer_dir,
     )
-    batches = sft_batches(
-        config.data.data_dir,
+    shares = {"md_code_gen": 1.0 - config.qa_share, "md_instruct_qa": config.qa_share}
+    batches = mixed_batches(
+        config.data.sources(shares),
         policy.tokenizer_dir,
         split="train",
         batch_size=config.data.batch_size,
         seq_len=config.data.seq_len,
         seed=config.seed,
-        qa_share=config.qa_share,
         local_rows=local_rows_of(config, policy),
     )
     train_next_token(config, policy, batches, stage="sft")

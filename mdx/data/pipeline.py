@@ -23,6 +23,7 @@ import grain
 import numpy as np
 
 from mdx.data.batch import Batch
+from mdx.data.datasets import BUILDERS
 from mdx.data.documents import DocumentView, conversation_view, text_view
 from mdx.data.packing import TokenizedDocument, best_fit, fill_batch
 from mdx.errors import CheckpointError, UsageError
@@ -37,9 +38,9 @@ Item = tuple[int, int]  # source, document
 class Source:
     """A data set in a mixture, with its share of the documents (shares need not add up to 1)."""
 
-    data_dir: str
     name: str  # md_knowledge, md_instruct_qa or md_code_gen
     weight: float = 1.0
+    data_dir: str = ""
 
 
 def cpt_batches(
@@ -116,6 +117,8 @@ def mixed_batches(
         raise UsageError("a mixture needs at least one data set, each with a weight above 0")
     views = []
     for source in sources:
+        if source.name not in BUILDERS:
+            raise UsageError(f"a mixture is of {', '.join(BUILDERS)}, not of {source.name!r}")
         make_view = text_view if source.name == "md_knowledge" else conversation_view
         views.append(make_view(source.data_dir, source.name, split, tokenizer_dir, seq_len))
     weights = [source.weight for source in sources]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from mdx.config import load_config
+from mdx.corpus.config import CorpusConfig, CountConfig, SourceConfig
 from mdx.data.datasets import read_records, write_dataset
 from mdx.data.tasks import load_examples, load_tasks, training_texts
 from mdx.errors import MdxError, UsageError
@@ -22,6 +24,7 @@ from mdx.lammps.run import RunLimits, RunStatus
 from mdx.tasks.generate import Example, draw_groups
 from mdx.tasks.task import Task
 from rollout_farm.client import Farm
+from tests.manual.test_questions import PAGES
 from trainers.build_config import BuildConfig, HeldOutConfig, plans_of
 from trainers.build_data import build_data, keep, run
 from trainers.build_manifest import check_disjoint, finished_manifest, verify_files
@@ -381,3 +384,44 @@ def test_the_tokenizer_learns_from_the_train_splits_alone(built):
     assert len(texts) == sum(sizes)
     held_out = {task.prompt for task in load_tasks(config.out_dir, "test")}
     assert not any(prompt in text for prompt in held_out for text in texts)
+
+
+def test_a_corpus_joins_the_texts_and_questions_of_a_build(built, farm, tmp_path):
+    config, alone = built
+    shutil.copy(Path(config.out_dir) / "reference_runs.jsonl", tmp_path)  # no script runs again
+    (tmp_path / "manual").mkdir()
+    for page in PAGES:
+        (tmp_path / "manual" / f"{page.name}.rst").write_text(page.text)
+    corpus = CorpusConfig(
+        root=str(tmp_path),
+        num_workers=1,
+        count=CountConfig(vocab_size=512),
+        sources=[SourceConfig(name="small", path="manual", licence="MIT", manual=True)],
+    )
+    config = replace(config, out_dir=str(tmp_path))
+    manifest = build_data(config, farm, corpus)
+    assert manifest["data_sets"]["md_code_gen"] == alone["data_sets"]["md_code_gen"]
+    assert manifest["corpus"]["num_documents"] == len(PAGES)
+    sizes = {
+        name: sum(split["num_records"] for split in of.values())
+        for name, of in manifest["data_sets"].items()
+    }
+    before = sum(s["num_records"] for s in alone["data_sets"]["md_knowledge"].values())
+    assert sizes["md_knowledge"] == before + len(PAGES)
+    records = [
+        record
+        for name in ("md_knowledge", "md_instruct_qa")
+        for split in ("train", "validation", "test")
+        for record in read_records(str(tmp_path), name, split)
+        if record["source"].startswith("small: ")
+    ]
+    assert {r["licence"] for r in records} == {"MIT"}
+    assert sum("question" in r for r in records) > 50
+    for name in ("md_knowledge", "md_instruct_qa"):
+        card = (tmp_path / name / "README.md").read_text()
+        assert ("Questions with a `page`" in card) == (name == "md_instruct_qa")
+        assert (f"{len(PAGES)} documents out of" in card) == (name == "md_knowledge")
+    assert not verify_files(str(tmp_path), manifest)
+    assert finished_manifest(config, corpus) == manifest
+    assert finished_manifest(config) is None
+    assert finished_manifest(config, replace(corpus, seed=1)) is None

@@ -107,6 +107,23 @@ def test_share_of_questions_moves_the_first_step(sft, whole, tmp_path):
     assert line["targets"] / line["tokens"] < 0.8 * base["targets"] / base["tokens"]
 
 
+def test_a_mixture_of_the_configuration_is_what_is_read(sft, whole, tiny_data, tmp_path):
+    other = f"data.mixture=[{{name: md_instruct_qa, data_dir: {tiny_data.data_dir}}}]"
+    assert sft.finish(tmp_path, other, "optim.num_steps=1")[0] == 0
+    line, base = _untimed(tmp_path)[0], _untimed(whole)[0]
+    assert line["targets"] / line["tokens"] < 0.8 * base["targets"] / base["tokens"]
+
+
+def test_mistakes_in_a_mixture_are_named(sft, tmp_path):
+    for mixture, words in (
+        ("name: md_papers", "not of 'md_papers'"),
+        ("name: x, weight: 0", "above 0"),
+    ):
+        code, text = sft.finish(tmp_path / words[:5], f"data.mixture=[{{{mixture}}}]")
+        assert code == 2
+        assert words in text
+
+
 def test_missing_model_directory_is_named(tiny_data, tmp_path):
     overrides = [f"run_dir={tmp_path}", "init_from=no/such/model"]
     with pytest.raises(UsageError, match=r"no/such/model/config\.json does not exist"):
