@@ -35,6 +35,7 @@ _OUTPUT = re.compile(
 _UNIT_LINE = re.compile(r"^\* ([a-z ]+?) = (.+)$", re.MULTILINE)
 _UNIT_STYLE = re.compile(r"^For style \*(\w+)\*", re.MULTILINE)
 _ERROR = re.compile(r"^\*(.+)\*$\n((?:^[ \t]+\S.*$\n?)+)", re.MULTILINE)
+_NO_MEANING = re.compile(r"see|below|same as|following|^one or|listed|\bor\b.*\bor\b| = |\$")
 _ALTERNATIVES = re.compile(r"^[\w/*-]+(, [\w/*-]+)*,? or [\w/*-]+$")  # values, no meaning
 _PLACEHOLDER = re.compile(r"%l?[ds]")  # LAMMPS prints a number or a name there
 _VAGUE = re.compile(
@@ -225,8 +226,8 @@ def _argument_meanings(page: ManualPage) -> Iterator[Fact]:
             said.setdefault(match[1], (plain(match[2]), plain(line[2:])))
     truths = frozenset(value for value, _ in said.values())
     for key, (value, quote) in said.items():
-        vague = re.search(r"see|below|same as|following|^one or|listed|\bor\b.*\bor\b| = ", value)
-        if 12 <= len(value) <= 160 and " " in value and not (vague or _ALTERNATIVES.search(value)):
+        vague = _NO_MEANING.search(value) or _ALTERNATIVES.search(value)
+        if 12 <= len(value) <= 160 and " " in value and not vague:
             yield Fact(
                 kind="argument",
                 subject=page.subjects[0],
