@@ -126,12 +126,13 @@ class _Simulation:
         targets = {part.custom_target for part in inner}
         collective = next((part for part in (instruction, *inner) if kind_of(part)), None)
         if collective is not None:
+            scattered = any(part.opcode == "dynamic-slice" for part in inner)
             if _START in targets or instruction.opcode.endswith("-start"):
-                self._start(collective, clock, times)
+                self._start(collective, clock, times, scattered)
             elif instruction.opcode.endswith("-done"):
                 self._wait(collective.channel, clock, times)
             elif _DONE not in targets and collective.channel not in clock.pending:
-                self._start(collective, clock, times)
+                self._start(collective, clock, times, scattered)
                 self._wait(collective.channel, clock, times)
         kind, seconds = self._compute(instruction)
         clock.now += seconds
@@ -139,10 +140,17 @@ class _Simulation:
         if collective is not None and _DONE in targets:
             self._wait(collective.channel, clock, times)
 
-    def _start(self, collective: Instruction, clock: _Clock, times: float) -> None:
+    def _start(self, collective: Instruction, clock: _Clock, times: float, scattered: bool) -> None:
+        """Put a collective on the links.
+
+        A TPU's reduce-scatter is a fusion of an all-reduce and of the slice of its result that a
+        device keeps: `scattered`.
+        """
         kind = kind_of(collective)
         size = collective.result_bytes
-        if kind == "reduce-scatter":
+        if kind == "all-reduce" and scattered:
+            kind = "reduce-scatter"
+        elif kind == "reduce-scatter":
             size *= collective.group_size
         elif collective.opcode.endswith("-start"):
             size = max(shape_bytes(*shape) for shape in collective.shapes)

@@ -126,12 +126,17 @@ def rotate(x: Float[Array, "... N H"], cosines: Array, sines: Array) -> Float[Ar
     )
 
 
-def project(x_BTD: Float[Array, "B T D"], weight: Float[Array, "D ..."]) -> Array:
+def project(
+    x_BTD: Float[Array, "B T D"], weight: Float[Array, "D ..."], *, as_matrices: bool = True
+) -> Array:
     """Return x @ weight as [B, T, ...], computed in the dtype of x.
 
-    One product of two matrices: left to itself, the backward pass of the batched form costs
-    twice as much on a CPU.
+    as_matrices: one product of two matrices. Left to itself, the backward pass of the batched form
+    costs twice as much on a CPU; a TPU wants the batched form, whose heads it can write where the
+    attention kernel reads them.
     """
+    if not as_matrices:
+        return jnp.tensordot(x_BTD, weight.astype(x_BTD.dtype), axes=1)
     B, T, D = x_BTD.shape
     flat = x_BTD.reshape(B * T, D) @ weight.astype(x_BTD.dtype).reshape(D, -1)
     return flat.reshape(B, T, *weight.shape[1:])
@@ -139,6 +144,8 @@ def project(x_BTD: Float[Array, "B T D"], weight: Float[Array, "D ..."]) -> Arra
 
 class Adapted(nnx.Module):
     """A block whose projections may have a low-rank adapter each (`LoraConfig`)."""
+
+    as_matrices = True  # how `project` computes
 
     def add_adapters(self, lora: LoraConfig, **shapes: tuple[int, tuple[int, ...]]) -> None:
         """Add A [inputs, rank] and B [rank, *outputs] for those of `shapes` that are targets."""
@@ -150,20 +157,22 @@ class Adapted(nnx.Module):
 
     def through(self, name: str, x_BTD: Array, weight: Array) -> Array:
         """Return x W, plus scale (x A) B where the projection has an adapter."""
-        straight = project(x_BTD, weight)
+        straight = project(x_BTD, weight, as_matrices=self.as_matrices)
         if not self.lora.has(name):
             return straight
         down = project(x_BTD, getattr(self, f"{name}_lora_a")[...]) * self.lora.scale
-        return straight + project(down, getattr(self, f"{name}_lora_b")[...])
+        up = getattr(self, f"{name}_lora_b")[...]
+        return straight + project(down, up, as_matrices=self.as_matrices)
 
 
 class Attention(Adapted):
     """Grouped-query attention with RMS-normed queries and keys."""
 
-    def __init__(self, config: ModelConfig, lora: LoraConfig):
+    def __init__(self, config: ModelConfig, compute: ComputeConfig, lora: LoraConfig):
         D, H = config.hidden_size, config.head_dim
         N, G = config.num_attention_heads, config.num_key_value_heads
         self.eps = config.rms_norm_eps
+        self.as_matrices = compute.attention != "splash"
         self.q_proj = _empty(D, N, H)
         self.k_proj = _empty(D, G, H)
         self.v_proj = _empty(D, G, H)
@@ -192,6 +201,9 @@ class Attention(Adapted):
         """Project the heads' outputs back to [B, T, D]."""
         B, T, _, _ = mixed_BTNH.shape
         weight_NHD = self.o_proj[...]
+        if not self.as_matrices and not self.lora.has("o_proj"):
+            weight_NHD = weight_NHD.astype(mixed_BTNH.dtype)
+            return checkpoint_name(jnp.tensordot(mixed_BTNH, weight_NHD, axes=2), "output")
         flat = weight_NHD.reshape(-1, weight_NHD.shape[-1])
         output = self.through("o_proj", mixed_BTNH.reshape(B, T, -1), flat)
         return checkpoint_name(output, "output")
@@ -222,7 +234,7 @@ class DecoderLayer(nnx.Module):
         self.implementation = compute.attention
         self.block = compute.attention_block
         self.input_layernorm = _empty(config.hidden_size)
-        self.self_attn = Attention(config, lora)
+        self.self_attn = Attention(config, compute, lora)
         self.post_attention_layernorm = _empty(config.hidden_size)
         self.mlp = Mlp(config, lora)
 
