@@ -49,14 +49,7 @@ def joined(membership: Membership) -> Iterator[None]:
     A failure inside is told to the other processes, printed as one line, and ends this process.
     """
     jax.config.update("jax_enable_preemption_service", False)  # SIGTERM is ours to answer
-    jax.distributed.initialize(
-        membership.coordinator,
-        membership.num_processes,
-        membership.process_id,
-        initialization_timeout=membership.connect_timeout_s,
-        heartbeat_timeout_seconds=membership.peer_timeout_s,
-        cluster_detection_method="deactivate" if membership.coordinator else None,
-    )
+    _find_each_other(membership)
     watch = threading.Thread(target=_end_with_the_others, daemon=True)
     watch.start()
     try:
@@ -66,6 +59,27 @@ def joined(membership: Membership) -> Iterator[None]:
     except BaseException as error:
         _end_all(error)
     jax.distributed.shutdown()
+
+
+def _find_each_other(membership: Membership) -> None:
+    """Meet the other processes; raises UsageError where a cluster does not say where they are."""
+    try:
+        jax.distributed.initialize(
+            membership.coordinator,
+            membership.num_processes,
+            membership.process_id,
+            initialization_timeout=membership.connect_timeout_s,
+            heartbeat_timeout_seconds=membership.peer_timeout_s,
+            cluster_detection_method="deactivate" if membership.coordinator else None,
+        )
+    except (OSError, RuntimeError, ValueError) as error:
+        if membership.coordinator or isinstance(error, jax.errors.JaxRuntimeError):
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise UsageError(
+            "a TPU pod or Slurm started this process, but does not say where the others are "
+            f"({reason}): give --coordinator, --num-processes and --process-id"
+        ) from error
 
 
 def is_first() -> bool:

@@ -28,6 +28,7 @@ class TinyData:
     tokenizer_dir: str
 
 
+PATIENCE_S = 400  # on a machine that does other things too
 TINY_MODEL = (
     "model.vocab_size=384",
     "model.hidden_size=32",
@@ -48,9 +49,9 @@ class TinyStage:
     overrides: tuple[str, ...]
     cache_dir: str
 
-    def start(self, run_dir: Path, *overrides: str) -> subprocess.Popen[str]:
-        """Start the command."""
-        environment = {**os.environ, "MDX_CACHE_DIR": self.cache_dir, "XLA_FLAGS": ""}
+    def start(self, run_dir: Path, *overrides: str, **more: str) -> subprocess.Popen[str]:
+        """Start the command, with `more` in its environment."""
+        environment = {**os.environ, "MDX_CACHE_DIR": self.cache_dir, "XLA_FLAGS": "", **more}
         arguments = [self.stage, *self.overrides, f"run_dir={run_dir}", *overrides]
         return subprocess.Popen(
             [sys.executable, "-m", "trainers.cli", *arguments],
@@ -60,10 +61,10 @@ class TinyStage:
             text=True,
         )
 
-    def finish(self, run_dir: Path, *overrides: str) -> tuple[int, str]:
+    def finish(self, run_dir: Path, *overrides: str, **more: str) -> tuple[int, str]:
         """Run the command to its end; return its exit code and everything it printed."""
-        process = self.start(run_dir, *overrides)
-        out, err = process.communicate(timeout=150)
+        process = self.start(run_dir, *overrides, **more)
+        out, err = process.communicate(timeout=PATIENCE_S)
         return process.returncode, out + err
 
     def signal_when(
@@ -74,7 +75,7 @@ class TinyStage:
         while process.poll() is None and not condition(run_dir):
             time.sleep(0.001)
         process.send_signal(number)
-        out, err = process.communicate(timeout=150)
+        out, err = process.communicate(timeout=PATIENCE_S)
         return process.returncode, out + err
 
     def survive_two_kills(self, run_dir: Path, num_steps: int) -> None:

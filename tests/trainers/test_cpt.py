@@ -12,6 +12,8 @@ from mdx.tokenizer import Tokenizer
 from trainers.cpt import CptConfig, run
 from trainers.hooks import TIMING_FIELDS, read_metrics
 
+from .compilations import compilations
+
 NUM_STEPS = 24
 
 
@@ -32,8 +34,9 @@ def cpt(tiny_stage):
 def whole(cpt, tmp_path_factory):
     """Return the run_dir of a run that nobody disturbed."""
     run_dir = tmp_path_factory.mktemp("cpt") / "whole"
-    code, text = cpt.finish(run_dir)
+    code, text = cpt.finish(run_dir, JAX_LOG_COMPILES="1")
     assert code == 0, text
+    (run_dir / "said").write_text(text)
     assert f"complete: the model is in {run_dir}/export" in text
     return run_dir
 
@@ -53,6 +56,13 @@ def test_it_learns(whole):
     losses = [line["loss"] for line in _untimed(whole)]
     assert len(losses) == NUM_STEPS
     assert losses[-1] < 0.7 * losses[0]
+
+
+def test_the_step_is_compiled_once_and_nothing_after_it(whole):
+    """Not by later batches, saves or the export either."""
+    names = [name for name, _ in compilations((whole / "said").read_text())]
+    assert names.count("update") == 1
+    assert names[-1] == "update"
 
 
 def test_run_killed_at_a_random_step_and_while_saving_ends_bit_for_bit_the_same(

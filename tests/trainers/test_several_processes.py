@@ -1,7 +1,7 @@
 """Several real processes over `jax.distributed` are one run: same losses, one writer, one end.
 
 All of them run on this machine's CPU and meet on loopback. One run is interrupted in every way:
-SIGTERM to one process, SIGKILL to one process, then finished by four processes on another mesh.
+SIGTERM to one process, SIGKILL to either, then finished by four processes on another mesh.
 """
 
 import json
@@ -17,7 +17,7 @@ from mdx.model.hf import load_hf
 from trainers.export import export_run
 from trainers.hooks import TIMING_FIELDS, read_metrics
 
-from .several import finish, free_port, has_lines, start
+from .several import finish, free_port, has_lines, launch, start, start_under_slurm
 
 NUM_STEPS = 30
 SHARED = (
@@ -84,6 +84,19 @@ def test_two_processes_give_the_losses_of_one_and_the_first_alone_speaks(pair, a
     assert_close(run_dir, alone)
 
 
+def test_four_tasks_of_a_slurm_step_fine_tune_as_one(tiny_stage, tmp_path):
+    short = ("data.batch_size=8", "data.seq_len=128", "optim.num_steps=3", "optim.warmup_steps=1")
+    stage = tiny_stage("sft", *short, "compute.attention=blocked", "init_from=")
+    alone, four = tmp_path / "alone", tmp_path / "four"
+    code, text = stage.finish(alone)
+    assert code == 0, text
+    arguments = ["sft", *stage.overrides, f"run_dir={four}", "mesh.fsdp=2", "mesh.tensor=2"]
+    ends = finish(start_under_slurm(arguments, 4, stage.cache_dir))
+    assert [code for code, _, _ in ends] == [0] * 4, ends
+    assert ends[1][1:] == ("", "")
+    assert_close(four, alone)
+
+
 def test_export_of_a_sharded_run_is_made_by_one_process(pair, tmp_path):
     run_dir, _ = pair
     assert export_run(str(run_dir), str(tmp_path / "out")) == NUM_STEPS
@@ -104,18 +117,19 @@ def test_stopped_killed_and_finished_by_four_it_is_the_run_of_one(command, pair,
         assert out == ""
         assert f"stopped: saved after step {stopped}" in err.splitlines()[-1]
 
-    processes = start([*arguments, "--peer-timeout-s", "10"], 2, cache)
-    _wait_for_lines(tmp_path, stopped + 2, processes)
-    processes[1].kill()
-    killed = time.monotonic()
-    (code, out, err), _ = finish(processes)
-    assert (code, out) == (FAILED, ""), err
-    assert time.monotonic() - killed < 60
-    lines = [line for line in err.splitlines() if not line.startswith("cpt ")]
-    assert len(lines) == 1, err
-    assert lines[0].startswith("error: ")
-    assert "the same command" in lines[0]
-    assert untimed(tmp_path) == untimed(pair[0])[: len(untimed(tmp_path))], "bit for bit"
+    for victim in (1, 0):
+        processes = start([*arguments, "--peer-timeout-s", "10"], 2, cache)
+        _wait_for_lines(tmp_path, len(untimed(tmp_path)) + 2, processes)
+        processes[victim].kill()
+        killed = time.monotonic()
+        code, out, err = finish(processes)[1 - victim]
+        assert (code, out) == (FAILED, ""), err
+        assert time.monotonic() - killed < 60
+        lines = [line for line in err.splitlines() if not line.startswith("cpt ")]
+        assert len(lines) == 1, err
+        assert lines[0].startswith("error: ")
+        assert "the same command" in lines[0]
+        assert untimed(tmp_path) == untimed(pair[0])[: len(untimed(tmp_path))], "bit for bit"
 
     arguments, cache = command(tmp_path, "mesh.data=2", "mesh.fsdp=-1")
     ends = finish(start(arguments, 4, cache, devices=1))
@@ -136,6 +150,34 @@ def test_a_process_that_is_left_alone_ends_with_one_line(command, tmp_path):
     [(code, out, err)] = finish(start([*arguments, "--connect-timeout-s", "2"], 2, cache, ids=[1]))
     assert (code, out) == (FAILED, "")
     assert err.startswith("error: not all processes met at 127.0.0.1:")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("metadata", "code", "line"),
+    [
+        ({"MEGASCALE_COORDINATOR_ADDRESS": "localhost"}, 1, "error: not all processes met within"),
+        ({"GCE_METADATA_IP": "127.0.0.1:9"}, 2, "error: a TPU pod or Slurm started this process"),
+    ],
+    ids=["they are named", "nobody says where they are"],
+)
+def test_hosts_of_a_tpu_pod_look_for_each_other_unasked(command, tmp_path, metadata, code, line):
+    """Without TPUs they get no further: this one waits for a first host that never comes."""
+    arguments, cache = command(tmp_path)
+    pod = {
+        "JAX_PLATFORMS": "tpu",
+        "JAX_FORCE_TPU_INIT": "1",
+        "TPU_SKIP_MDS_QUERY": "1",
+        "TPU_WORKER_HOSTNAMES": "localhost,localhost",
+        "TPU_WORKER_ID": "1",
+        "MEGASCALE_NUM_SLICES": "1",
+        "MEGASCALE_SLICE_ID": "0",
+        "MDX_CACHE_DIR": cache,
+        **metadata,
+    }
+    [(found, out, err)] = finish([launch([*arguments, "--connect-timeout-s", "2"], pod)])
+    assert (found, out) == (code, ""), err
+    assert err.startswith(line)
     assert err.count("\n") == 1
 
 

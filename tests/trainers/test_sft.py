@@ -17,6 +17,8 @@ from mdx.tokenizer import Tokenizer
 from trainers.hooks import TIMING_FIELDS, read_metrics
 from trainers.sft import SftConfig, run
 
+from .compilations import compilations
+
 NUM_STEPS = 30
 
 
@@ -39,14 +41,22 @@ def sft(tiny_stage):
 @pytest.fixture(scope="module")
 def whole(sft, tmp_path_factory):
     run_dir = tmp_path_factory.mktemp("sft") / "whole"
-    code, text = sft.finish(run_dir)
+    code, text = sft.finish(run_dir, JAX_LOG_COMPILES="1")
     assert code == 0, text
+    (run_dir / "said").write_text(text)
     return run_dir
 
 
 def _untimed(run_dir: Path):
     lines = read_metrics(str(run_dir))
     return [{k: v for k, v in line.items() if k not in TIMING_FIELDS} for line in lines]
+
+
+def test_the_step_is_compiled_once_and_nothing_after_it(whole):
+    """Not by later batches, saves or the export either."""
+    names = [name for name, _ in compilations((whole / "said").read_text())]
+    assert names.count("update") == 1
+    assert names[-1] == "update"
 
 
 def test_run_killed_at_a_random_step_and_while_saving_ends_bit_for_bit_the_same(
