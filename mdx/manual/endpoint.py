@@ -111,6 +111,7 @@ async def _ask_missing(
             "distillation needs the openai package: pip install 'mdx-stack[distill]'"
         ) from error
     gate = asyncio.Semaphore(config.max_concurrent)
+    failures: list[openai.OpenAIError] = []  # after the first no request begins; others end
     async with openai.AsyncOpenAI(
         base_url=config.base_url,
         api_key=os.environ.get(config.api_key_env) or "none",  # local servers want no key
@@ -120,28 +121,26 @@ async def _ask_missing(
 
         async def ask(key: str, request: Request) -> None:
             async with gate:
+                if failures:
+                    return
                 try:
                     answer = await client.chat.completions.create(**request)
-                except openai.APIStatusError as error:
-                    if error.status_code not in _REFUSALS:
-                        raise
-                    journal.add(Reply(key=key, refused=f"{error.status_code} {error.message}"))
+                except openai.OpenAIError as error:
+                    status = getattr(error, "status_code", None)
+                    if status not in _REFUSALS:
+                        failures.append(error)
+                        return
+                    journal.add(Reply(key=key, refused=f"{status} {error}"))
                 else:
                     journal.add(_reply(key, answer))
             told.one_more()
 
-        tasks = [asyncio.create_task(ask(*item)) for item in missing.items()]
-        try:
-            await asyncio.gather(*tasks)
-        except openai.OpenAIError as error:
-            raise MdxError(
-                f"the endpoint {config.base_url} fails: {error}; {len(journal.replies)} replies "
-                "are stored, and the same command goes on from there"
-            ) from error
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(ask(*item) for item in missing.items()))
+    if failures:
+        raise MdxError(
+            f"the endpoint {config.base_url} fails: {failures[0]}; {len(journal.replies)} replies "
+            "are stored, and the same command goes on from there"
+        ) from failures[0]
 
 
 def _reply(key: str, answer: Any) -> Reply:
