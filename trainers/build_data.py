@@ -191,7 +191,9 @@ class _Workshop:
                 jobs = [job for job in _jobs(group) if job.key not in asked]
                 asked.update(job.key for job in jobs)
                 jobs = [job for job in jobs if job.key not in self._journal.outcomes]
-                self._count(not jobs)
+                if not jobs:
+                    self._display.skip(1)
+                    self._count(True)
                 yield from jobs
 
         for outcome in run_jobs(missing_jobs(), self._farm, self._config.farm.limits):

@@ -135,9 +135,18 @@ class ProgressDisplay:
         due = now - self._last_line >= _PLAIN_LINE_EVERY_S or step == self._num_steps
         if due and not self._console.is_terminal:
             self._last_line = now
-            left = (now - self._started) / max(step - self._done, 1) * (self._num_steps - step)
-            line = f"{self._stage} {step}/{self._num_steps} {figures}, {left:.0f} s left"
+            line = f"{self._stage} {step}/{self._num_steps} {figures}, "
+            line += f"{self.left_s(step):.0f} s left"
             print(line, file=sys.stderr, flush=True)
+
+    def skip(self, num_steps: int) -> None:
+        """Count steps that took no time, since an earlier run had done them."""
+        self._done += num_steps
+
+    def left_s(self, step: int) -> float:
+        """Return how long the steps after `step` will take if they are like those done here."""
+        elapsed_s = time.monotonic() - self._started
+        return elapsed_s / max(step - self._done, 1) * (self._num_steps - step)
 
 
 class StagesDisplay:

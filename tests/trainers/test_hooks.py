@@ -100,3 +100,10 @@ def test_in_another_thread_no_handler_is_installed():
     thread.start()
     thread.join()
     assert seen == [(before, None)]
+
+
+def test_what_an_earlier_run_did_makes_no_promise_about_the_rest():
+    with ProgressDisplay("stage", done=0, num_steps=2000) as display:
+        all_done_here = display.left_s(1000)
+        display.skip(990)
+        assert display.left_s(1000) > 50 * all_done_here > 0
