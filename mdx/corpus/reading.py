@@ -212,6 +212,9 @@ def _pool(num_workers: int, limits: ReadLimits) -> Iterator[Any]:
 
 def _start_reader(max_bytes: int) -> None:
     """Limit the memory, and load libraries before the time of the first file begins."""
+    # a parent that ignores or blocks the signal (libtpu makes it so) hands that down
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGPROF})
     resource.setrlimit(resource.RLIMIT_AS, (max_bytes, max_bytes))
     load_readers()
 

@@ -2,9 +2,11 @@
 
 import base64
 import json
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,6 +68,15 @@ def test_every_file_is_kept_or_named_with_its_reason(config):
     assert all(name in shown for name in reasons)
 
 
+@pytest.fixture
+def ignored_sigprof() -> Iterator[None]:
+    """Ignore SIGPROF here, as a process does that has loaded libtpu; processes inherit that."""
+    before = signal.signal(signal.SIGPROF, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGPROF, before)
+
+
+@pytest.mark.usefixtures("ignored_sigprof")
 def test_what_is_slow_or_large_fails_alone(config, folder):
     (folder / "slow.html").write_text("<div>" * 400_000 + "words " * 40)
     limits = replace(config.limits, max_seconds=2.0)
