@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mdx.corpus.config import CorpusConfig
 from mdx.data.datasets import Record, write_dataset
@@ -31,7 +31,6 @@ from mdx.tasks.generate import Example, draw_groups
 from mdx.tasks.splits import skeleton
 from rollout_farm.client import Farm
 from trainers.build_config import BuildConfig, Plan, plans_of
-from trainers.build_corpus import DataSets, corpus_records
 from trainers.build_manifest import (
     MANIFEST,
     Manifest,
@@ -45,6 +44,9 @@ from trainers.data_records import Kept, code_records, document_records, question
 from trainers.hooks import ProgressDisplay, StagesDisplay
 from trainers.reference_runs import Job, Journal, Outcome, run_jobs, setting_of
 from trainers.run_dir import write_atomically
+
+if TYPE_CHECKING:
+    from trainers.build_corpus import DataSets
 
 TIMINGS = "timings.jsonl"
 _JOURNAL = "reference_runs.jsonl"
@@ -116,10 +118,12 @@ def build_data(config: BuildConfig, farm: Farm, corpus: CorpusConfig | None = No
     return manifest
 
 
-def _texts(config: BuildConfig, corpus: CorpusConfig | None) -> tuple[DataSets, dict[str, Any]]:
+def _texts(config: BuildConfig, corpus: CorpusConfig | None) -> tuple["DataSets", dict[str, Any]]:
     """Return the records of the corpus, which is built below out_dir, and its facts."""
     if corpus is None:
         return {}, {}
+    from trainers.build_corpus import corpus_records  # needs the extra `data`
+
     corpus = replace(corpus, out_dir=str(Path(config.out_dir) / "corpus"))
     with StagesDisplay() as progress:
         records, facts = corpus_records(corpus, progress)

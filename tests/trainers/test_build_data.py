@@ -425,3 +425,10 @@ def test_a_corpus_joins_the_texts_and_questions_of_a_build(built, farm, tmp_path
     assert finished_manifest(config, corpus) == manifest
     assert finished_manifest(config) is None
     assert finished_manifest(config, replace(corpus, seed=1)) is None
+
+
+def test_a_build_without_a_corpus_needs_no_library_that_reads_one():
+    hide = "import sys; sys.modules.update(dict.fromkeys(sys.argv[1:]))"  # None: not installed
+    names = ["datasketch", "bs4", "docutils", "pypdf", "markdown_it", "py3langid", "pebble"]
+    program = f"{hide}; import trainers.build_data, trainers.quickstart, trainers.data_cli"
+    subprocess.run([sys.executable, "-c", program, *names], check=True)
