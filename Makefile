@@ -26,7 +26,7 @@ test: $(VENV)/.installed-dev
 	$(MAKE) check
 
 check: lint types
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart 0
 
 lint:
 	$(BIN)/ruff check .
