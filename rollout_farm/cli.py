@@ -7,7 +7,6 @@ mdx-farm selftest
 mdx-farm bench
 """
 
-import asyncio
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
@@ -88,7 +87,7 @@ def serve(
             f"serving on {ready.address}: {_slots_and_layers(ready.num_slots, ready.layers)}"
         )
 
-    asyncio.run(worker.serve(config, on_ready=say))
+    worker.run(worker.serve(config, on_ready=say))
 
 
 @main.command()

@@ -7,6 +7,7 @@ import ctypes
 import functools
 import os
 import signal
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -26,6 +27,7 @@ MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 32, 4096, 16384, 1 << 18
 MNT_DETACH = 2
 
 _CAPABILITY_VERSION_3 = 0x20080522
+_SIGNAL_SET_BYTES = 128  # sigset_t of glibc and musl
 _LINE_BUFFERED = 1  # _IOLBF of glibc and musl
 
 
@@ -124,6 +126,19 @@ def kill_all() -> bool:
     Unlike os.kill it raises nothing where there is none, the usual case.
     """
     return _holding_the_interpreter().kill(-1, int(signal.SIGKILL)) == 0
+
+
+def prepared(name: str, *arguments: object) -> Callable[[], int]:
+    """Return a call of the C library that touches next to no memory of Python's, and its result."""
+    return functools.partial(getattr(_holding_the_interpreter(), name), *arguments)
+
+
+def signal_descriptor(number: signal.Signals) -> int:
+    """Block a signal in this process and return a descriptor that can be read once it comes."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    signals = (1 << (number - 1)).to_bytes(_SIGNAL_SET_BYTES, sys.byteorder)
+    flags = ctypes.c_int(os.O_CLOEXEC | os.O_NONBLOCK)
+    return _checked(library().signalfd(ctypes.c_int(-1), signals, flags), "signalfd")
 
 
 def line_buffer_stdout() -> None:

@@ -3,7 +3,7 @@
 A fork copies the page tables of anonymous memory and not those of files: a child takes a fault for
 every 64 KiB of code that it runs, and pays again at its end. So a zygote holds what is never
 written of its libraries in anonymous pages of 2 MiB (`hold_libraries`), and what Python and malloc
-hold, too (`collapse`, rollout_farm.arenas). And what LAMMPS allocates in a child is to be fresh:
+hold, too (`collapse`). And what LAMMPS allocates in a child is to be fresh:
 malloc would hand out the holes that the zygote's start left, each page of which is a copy, so they
 are filled, and malloc serves from new pages of 2 MiB (`reserve_heap`).
 
@@ -122,27 +122,25 @@ def _replace(stretches: list[tuple[int, int]]) -> None:
         c.munmap(base, room)
 
 
-def collapse(mappings: Iterable[Mapping]) -> None:
-    """Put what lies in 2 MiB of these mappings into one huge page each (Linux 6.1 and later).
+def collapse(start: int, end: int) -> None:
+    """Put what lies between two addresses into huge pages (Linux 6.1 and later).
 
-    A child that writes to one copies 4 KiB of it, not all.
+    A child that writes to one copies 4 KiB of it, not all, and what is left forks as one piece.
     """
-    for mapping in mappings:
-        first = -(-mapping.start // _HUGE_PAGE) * _HUGE_PAGE
-        last = mapping.end // _HUGE_PAGE * _HUGE_PAGE
-        if last > first:
-            _memory_calls().madvise(first, last - first, _MADV_COLLAPSE)
+    for page in range(-(-start // _HUGE_PAGE) * _HUGE_PAGE, end - _HUGE_PAGE + 1, _HUGE_PAGE):
+        _memory_calls().madvise(page, _HUGE_PAGE, _MADV_COLLAPSE)
 
 
-def reserve_heap(num_bytes: int) -> None:
+def reserve_heap(num_bytes: int) -> int:
     """Have malloc serve what is allocated from here on out of fresh pages of 2 MiB.
 
-    Nothing is touched yet. Children that fill a few megabytes then take a handful of page faults
-    in place of a thousand, two microseconds each. glibc only; elsewhere nothing happens.
+    Returns where they begin, 0 where nothing was done (elsewhere than glibc). Nothing is touched
+    yet. Children that fill a few megabytes then take a handful of page faults in place of a
+    thousand, two microseconds each.
     """
     c = _memory_calls()
     if not hasattr(c, "mallopt"):
-        return
+        return 0
     for option, value in (
         (_M_MMAP_THRESHOLD, num_bytes),
         (_M_TRIM_THRESHOLD, 4 * num_bytes),
@@ -156,6 +154,7 @@ def reserve_heap(num_bytes: int) -> None:
     start = -(-(block + _LARGEST_HOLE + _SMALL_PAGES) // _HUGE_PAGE) * _HUGE_PAGE
     c.malloc(start - block - _SMALL_PAGES)  # for ever
     c.madvise(start, num_bytes // _HUGE_PAGE * _HUGE_PAGE, _MADV_HUGEPAGE)
+    return start
 
 
 def _fill_holes(end: int) -> None:

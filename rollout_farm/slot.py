@@ -46,10 +46,12 @@ from rollout_farm.messages import (
 ROOT = str(Path(__file__).resolve().parent.parent)
 BOOT = (
     "import sys; sys.path[:0] = sys.argv.pop(1).split(':'); "
-    "from rollout_farm.arenas import gather; gather(); "
     "from rollout_farm.zygote import main; main()"
 )
 ENVIRONMENT = {
+    # what Python holds and what malloc does lies in one stretch, for `pages.collapse`
+    "PYTHONMALLOC": "malloc",
+    "GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=33554432:glibc.malloc.top_pad=50331648",
     "PATH": "/nonexistent",  # also disables LAMMPS's pipes to gzip and its like
     "OMP_NUM_THREADS": "1",
     "OMP_THREAD_LIMIT": "1",  # libgomp reads it when it is loaded
@@ -267,7 +269,7 @@ def _start(channel: socket.socket, scratch: str, without: tuple[str, ...]) -> su
     settings = ZygoteSettings(channel=channel.fileno(), scratch=scratch, without=without)
     settings_json = msgspec.json.encode(settings).decode()
     return subprocess.Popen(
-        [sys.executable, "-I", "-S", "-c", BOOT, _import_path(), settings_json],
+        [sys.executable, "-P", "-s", "-S", "-c", BOOT, _import_path(), settings_json],
         env=ENVIRONMENT,
         cwd="/",
         stdin=subprocess.DEVNULL,

@@ -12,13 +12,14 @@ decided in rollout_farm.security, before any method here.
 
 import asyncio
 import contextlib
+import importlib.util
 import os
 import secrets
 import shutil
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 
 import grpc
 import grpc.aio
@@ -235,6 +236,12 @@ def _stop_event(until_eof_of: int | None) -> asyncio.Event:
     return stopping
 
 
+def run(served: Coroutine[object, object, None]) -> None:
+    """Run `serve` in an event loop of its own: uvloop's where there is one, a tenth less CPU."""
+    loops = importlib.import_module("uvloop") if importlib.util.find_spec("uvloop") else asyncio
+    loops.run(served)
+
+
 def main() -> None:
     """Serve one client until standard input ends; the first line of output says where."""
 
@@ -244,7 +251,7 @@ def main() -> None:
 
     config = msgspec.json.decode(sys.argv[1], type=WorkerConfig)
     try:
-        asyncio.run(serve(config, on_ready=say, until_eof_of=sys.stdin.fileno()))
+        run(serve(config, on_ready=say, until_eof_of=sys.stdin.fileno()))
     except MdxError as error:
         say(Ready(error=str(error)))
         sys.exit(1)

@@ -10,10 +10,9 @@ the channel then reads end-of-file.
 
 import contextlib
 import dataclasses
+import functools
 import gc
 import os
-import select
-import signal
 import socket
 import sys
 import time
@@ -34,10 +33,10 @@ from rollout_farm.messages import (
     Order,
     Report,
     ZygoteSettings,
-    close_all,
     receive,
     send,
 )
+from rollout_farm.watch import Watch
 
 ARGUMENTS = ("-log", "none", "-echo", "screen", "-nocite")
 _MAX_DESCRIPTORS = 1024
@@ -56,6 +55,7 @@ class Zygote:
     log_end: LogEnd
     record: RecordMemory
     confinement: sandbox.Confinement
+    watch: Watch
     mount: namespaces.JobMount | None  # of the job folder; None without namespaces
 
     @property
@@ -76,7 +76,7 @@ def main() -> None:
     channel = socket.socket(fileno=settings.channel)
     channel.set_inheritable(False)
     try:
-        zygote, hello = start(channel, settings)
+        zygote, hello, mappings = start(channel, settings)
     except Exception as error:  # the boundary: the worker turns it into one line
         kind = "" if isinstance(error, MdxError) else f"{type(error).__name__}: "
         send(channel, Hello(error=f"{kind}{error}"))
@@ -85,7 +85,9 @@ def main() -> None:
     gc.collect()
     gc.freeze()
     gc.disable()
-    pages.reserve_heap(_FRESH_HEAP)
+    fresh = pages.reserve_heap(_FRESH_HEAP)
+    for heap in (m for m in mappings if m.path == pages.HEAP):
+        pages.collapse(heap.start, fresh)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         serve(zygote)
     if not zygote.own_root:
@@ -93,8 +95,13 @@ def main() -> None:
         os.rmdir(settings.scratch)
 
 
-def start(channel: socket.socket, settings: ZygoteSettings) -> tuple[Zygote, Hello]:
-    """Prepare everything that scripts share; return it with what to tell the worker."""
+def start(
+    channel: socket.socket, settings: ZygoteSettings
+) -> tuple[Zygote, Hello, list[pages.Mapping]]:
+    """Prepare everything that scripts share; return it with what to tell the worker.
+
+    The third are this process's mappings, where they can be made better.
+    """
     missing = dict.fromkeys(settings.without, "left out by request")
     owner = namespaces.NOBODY if os.geteuid() == 0 else None
     potentials, jobs, job = potentials_dir(), settings.scratch, f"{settings.scratch}/now"
@@ -114,7 +121,6 @@ def start(channel: socket.socket, settings: ZygoteSettings) -> tuple[Zygote, Hel
     rehearse(ARGUMENTS, jobs)
     mappings = pages.read_mappings(listing)
     pages.hold_libraries(mappings)
-    pages.collapse(m for m in mappings if m.path == pages.HEAP)
     if own_root:
         namespaces.seal()
     os.closerange(3, settings.channel)  # MPI's, mapped by now
@@ -137,6 +143,9 @@ def start(channel: socket.socket, settings: ZygoteSettings) -> tuple[Zygote, Hel
         recorder=Recorder(lammps, on_error=log_end.note),
         log_end=log_end,
         record=RecordMemory(),
+        watch=Watch(
+            channel, None if own_root else functools.partial(files.exceeds, job), _WATCH_EVERY_S
+        ),
         confinement=confinement,
         mount=namespaces.JobMount(confinement.owner or 0) if own_root else None,
     )
@@ -145,7 +154,7 @@ def start(channel: socket.socket, settings: ZygoteSettings) -> tuple[Zygote, Hel
     layers = tuple(layer for layer in own if layer not in missing)
     hello = Hello(layers=layers, missing=missing, lammps_version=str(lammps.version()))
     confinement = sandbox.without(confinement, missing)
-    return dataclasses.replace(zygote, confinement=confinement), hello
+    return dataclasses.replace(zygote, confinement=confinement), hello, mappings
 
 
 def serve(zygote: Zygote) -> None:
@@ -179,6 +188,7 @@ def _run(zygote: Zygote, order: Order, log: int) -> Report:
     started = time.monotonic()
     steps = sandbox.steps(zygote.confinement, order.limits)
     ends_at_s = end_runs_after(zygote.lammps, order.limits.wall_time_s)
+    zygote.watch.begin(started + order.limits.wall_time_s, order.limits.output_bytes)
     child = libc.fork()
     if child == 0:
         os.dup2(log, 1)
@@ -193,9 +203,8 @@ def _run(zygote: Zygote, order: Order, log: int) -> Report:
             ends_at_s,
             zygote.record,
         )
-    deadline = started + order.limits.wall_time_s
-    killed_for = _watch(zygote, order, child, deadline)
-    _, status, usage = os.wait4(child, 0)
+    zygote.watch.wait()
+    status, usage, killed_for = zygote.watch.end(child, order.number)
     if zygote.own_root:
         _kill_descendants()
     code = os.waitstatus_to_exitcode(status)
@@ -213,45 +222,6 @@ def _run(zygote: Zygote, order: Order, log: int) -> Report:
 def _is_storage_full(zygote: Zygote, limits: RunLimits) -> bool:
     folder = zygote.confinement.job_dir
     return files.is_full(folder) if zygote.own_root else files.exceeds(folder, limits.output_bytes)
-
-
-def _watch(zygote: Zygote, order: Order, child: int, deadline: float) -> str | None:
-    """Wait until the child ends; kill it for its time, its files or a cancelled order."""
-    ended = os.pidfd_open(child)
-    poller = select.poll()
-    poller.register(ended, select.POLLIN)
-    poller.register(zygote.channel, select.POLLIN)
-    try:
-        while True:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return _kill(child, "timeout")
-            wait_s = left if zygote.own_root else min(left, _WATCH_EVERY_S)
-            ready = {descriptor for descriptor, _ in poller.poll(wait_s * 1000 + 1)}
-            if ended in ready:
-                return None
-            if ready and _is_cancelled(zygote.channel, order.number):
-                return _kill(child, "cancelled")
-            if not zygote.own_root and files.exceeds(
-                zygote.confinement.job_dir, order.limits.output_bytes
-            ):
-                return _kill(child, "output_limit")
-    except EOFError:
-        _kill(child, "cancelled")
-        raise
-    finally:
-        os.close(ended)
-
-
-def _is_cancelled(channel: socket.socket, number: int) -> bool:
-    order, _, descriptors = receive(channel, Order)
-    close_all(descriptors)
-    return order.cancel and order.number == number
-
-
-def _kill(child: int, reason: str) -> str:
-    os.kill(child, signal.SIGKILL)
-    return reason
 
 
 def _kill_descendants() -> None:

@@ -3,10 +3,12 @@
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 
 import pytest
 
 from rollout_farm import pages
+from rollout_farm.slot import ENVIRONMENT, ROOT
 
 _HOLD = """
 import ctypes, math, zlib
@@ -49,15 +51,14 @@ os.waitpid(child, 0)
 """
 
 _COLLAPSE = """
-from rollout_farm.arenas import gather
-gather()
 import os, re
 from rollout_farm import pages
 
 texts = [f"text {number}" for number in range(200_000)]
 heap = [m for m in pages.read_mappings(pages.open_mappings()) if m.path == pages.HEAP]
 inside = sum(any(m.start <= id(text) < m.end for m in heap) for text in texts)
-pages.collapse(heap)
+for mapping in heap:
+    pages.collapse(mapping.start, mapping.end)
 huge_kb = 0
 for part in re.split(r"(?m)^(?=[0-9a-f]+-)", open("/proc/self/smaps").read()):
     if part.partition(chr(10))[0].endswith(pages.HEAP):
@@ -71,9 +72,11 @@ print(inside, huge_kb, int(same))
 """
 
 
-def _run(program: str, *arguments: str) -> list[float]:
+def _run(
+    program: str, *arguments: str, environment: Mapping[str, str] | None = None
+) -> list[float]:
     command = [sys.executable, "-c", program, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return [float(word) for word in done.stdout.split()]
 
@@ -101,7 +104,7 @@ def test_child_allocates_from_fresh_huge_pages_and_not_from_holes():
     tuple(map(int, platform.release().split(".")[:2])) < (6, 1), reason="needs Linux 6.1"
 )
 def test_python_s_memory_lies_in_huge_pages_that_children_copy_in_part():
-    num_inside, huge_kb, is_same = _run(_COLLAPSE)
+    num_inside, huge_kb, is_same = _run(_COLLAPSE, environment={**ENVIRONMENT, "PYTHONPATH": ROOT})
     assert num_inside > 0.9 * 200_000
     assert huge_kb >= 8 * 1024
     assert is_same
