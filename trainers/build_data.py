@@ -42,7 +42,7 @@ from trainers.build_manifest import (
 from trainers.data_cards import write_cards
 from trainers.data_records import Kept, code_records, document_records, question_records
 from trainers.hooks import ProgressDisplay, StagesDisplay
-from trainers.reference_runs import Job, Journal, Outcome, run_jobs, setting_of
+from trainers.reference_runs import Job, Outcome, RunJournal, run_jobs, setting_of
 from trainers.run_dir import write_atomically
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def build_data(config: BuildConfig, farm: Farm, corpus: CorpusConfig | None = No
     out_dir = Path(config.out_dir)
     plans = plans_of(config)
     with (
-        Journal(out_dir / _JOURNAL, setting_of(config.farm.limits)) as journal,
+        RunJournal(out_dir / _JOURNAL, setting_of(config.farm.limits)) as journal,
         ProgressDisplay(
             "reference scripts", done=0, num_steps=sum(plan.num_scripts for plan in plans)
         ) as display,
@@ -140,7 +140,7 @@ class _Workshop:
     """Draws and runs the scripts of one split after the other until each is full."""
 
     def __init__(
-        self, config: BuildConfig, farm: Farm, journal: Journal, display: ProgressDisplay
+        self, config: BuildConfig, farm: Farm, journal: RunJournal, display: ProgressDisplay
     ) -> None:
         self._config = config
         self._farm = farm

@@ -7,22 +7,17 @@ journal is keyed by content: a changed family, text or check is run again by its
 change of the limits, or of MDX's code for runs and rewards, everything is.
 """
 
-import fcntl
 import hashlib
 import importlib.metadata
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import IO
-
-import msgspec
 
 import trainers.reference_facts as reference_facts_module
 from mdx.code_digest import code_digest
-from mdx.errors import UsageError
-from mdx.lammps.run import RunLimits, RunRequest, RunResult, RunStatus, from_json, to_json
+from mdx.journal import Journal
+from mdx.lammps.run import RunLimits, RunRequest, RunResult, RunStatus, to_json
 from mdx.rewards import describe_failure, passed, score
 from mdx.tasks.task import Task
 from rollout_farm.client import Farm
@@ -74,39 +69,22 @@ class Outcome:
     setting: str = ""  # see `setting_of`
 
 
-class Journal:
-    """The outcomes on disk. Opening it reads them and cuts off a line torn by a kill.
-
-    Only outcomes of the same `setting` count; others stay in the file. Raises UsageError where the
-    folder cannot be written, or another process has the journal.
-    """
+class RunJournal(Journal[Outcome]):
+    """The outcomes on disk. Only those of the same `setting` count; others stay in the file."""
 
     def __init__(self, path: Path, setting: str):
         self.outcomes: dict[str, Outcome] = {}
-        self._file = _open_alone(path)
-        whole = 0
-        for line in path.read_bytes().splitlines(keepends=True):
-            try:
-                outcome = from_json(line, Outcome)
-            except msgspec.DecodeError:
-                break
-            if outcome.setting == setting:
-                self.outcomes[outcome.key] = outcome
-            whole += len(line)
-        self._file.truncate(whole)
-
-    def __enter__(self) -> "Journal":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> None:
-        self._file.close()
+        self._setting = setting
+        super().__init__(path, Outcome, lambda _, outcome: self._take(outcome))
 
     def add(self, outcome: Outcome) -> None:
         """Write `outcome`; a kill after this returns cannot lose it."""
-        self._file.write(to_json(outcome) + b"\n")
+        self.append(outcome)
         self.outcomes[outcome.key] = outcome
+
+    def _take(self, outcome: Outcome) -> None:
+        if outcome.setting == self._setting:
+            self.outcomes[outcome.key] = outcome
 
 
 def setting_of(limits: RunLimits) -> str:
@@ -126,24 +104,6 @@ def installed_lammps() -> str:
         return importlib.metadata.version("lammps")
     except importlib.metadata.PackageNotFoundError:
         return ""
-
-
-def _open_alone(path: Path) -> IO[bytes]:
-    """Open `path` to append, unless another process has it open."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("ab", buffering=0)
-    except (FileExistsError, NotADirectoryError, PermissionError) as error:
-        raise UsageError(
-            f"out_dir must be a folder that can be written, but {path.parent} is not: "
-            f"{error.strerror}"
-        ) from error
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        file.close()
-        raise UsageError(f"another build is writing to {path.parent}: wait for it") from error
-    return file
 
 
 def run_jobs(jobs: Iterable[Job], farm: Farm, limits: RunLimits) -> Iterator[Outcome]:

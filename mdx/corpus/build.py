@@ -23,7 +23,7 @@ from mdx.corpus.benchmarks import Benchmarks
 from mdx.corpus.collect import File, Skipped, collect
 from mdx.corpus.config import CorpusConfig, SourceConfig
 from mdx.corpus.duplicates import DuplicateFinder
-from mdx.corpus.reading import Journal, Reading, ReadSetting, key_of, read_missing
+from mdx.corpus.reading import Reading, ReadingJournal, ReadSetting, key_of, read_missing
 from mdx.corpus.report import Report, write_report
 from mdx.corpus.splits import family_of, split_of
 from mdx.errors import UsageError
@@ -65,7 +65,7 @@ def build_documents(config: CorpusConfig, progress: Progress) -> Report:
     )
     out_dir = Path(config.out_dir)
     report = Report(num_files=len(files))
-    with Journal(out_dir / _JOURNAL) as journal:
+    with ReadingJournal(out_dir / _JOURNAL) as journal:
         for done in read_missing(files, setting, journal, config.num_workers):
             progress("files", done, len(files))
         for item in found:
@@ -102,7 +102,7 @@ def _kept(
     files: Sequence[File],
     sources: dict[str, SourceConfig],
     digest: str,
-    journal: Journal,
+    journal: ReadingJournal,
     config: CorpusConfig,
     report: Report,
     progress: Progress,

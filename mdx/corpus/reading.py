@@ -18,7 +18,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -31,6 +31,7 @@ from mdx.corpus.decode import UnreadableError
 from mdx.corpus.duplicates import exact_key, signature_of, without_numbers
 from mdx.corpus.quality import fault_of, language_of
 from mdx.corpus.readers import load_readers, read
+from mdx.journal import Journal
 
 _CODE = ("mdx/corpus",)
 _AHEAD = 64  # files a worker may have waiting
@@ -115,46 +116,30 @@ def key_of(file: File, setting: str) -> str:
     return hashlib.sha256(f"{file.source}\0{file.name}\0{state}\0{setting}".encode()).hexdigest()
 
 
-class Journal:
-    """Outcomes on disk, one line each; only their places are kept in memory."""
+class ReadingJournal(Journal[Reading]):
+    """Outcomes on disk; only their places are kept in memory."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file: IO[bytes] = path.open("a+b")
         self._places: dict[str, int] = {}
-        self._file.seek(0)
-        end = 0
-        for line in self._file:
-            if not line.endswith(b"\n"):
-                break  # torn by a kill
-            self._places[msgspec.json.decode(line, type=Reading).key] = end
-            end += len(line)
-        self._file.truncate(end)
-
-    def __enter__(self) -> "Journal":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
+        super().__init__(path, Reading, lambda place, reading: self._remember(reading, place))
 
     def __contains__(self, key: str) -> bool:
         return key in self._places
 
     def add(self, reading: Reading) -> None:
         """Write an outcome; it survives this process once this returns."""
-        self._file.seek(0, os.SEEK_END)
-        self._places[reading.key] = self._file.tell()
-        self._file.write(msgspec.json.encode(reading) + b"\n")
-        self._file.flush()
+        self._remember(reading, self.append(reading))
 
     def get(self, key: str) -> Reading:
         """Return a stored outcome."""
-        self._file.seek(self._places[key])
-        return msgspec.json.decode(self._file.readline(), type=Reading)
+        return self.at(self._places[key])
+
+    def _remember(self, reading: Reading, place: int) -> None:
+        self._places[reading.key] = place
 
 
 def read_missing(
-    files: Sequence[File], setting: ReadSetting, journal: Journal, num_workers: int
+    files: Sequence[File], setting: ReadSetting, journal: ReadingJournal, num_workers: int
 ) -> Iterator[int]:
     """Read the files that the journal lacks; yield how many of `files` are done, now and then."""
     digest = setting.digest

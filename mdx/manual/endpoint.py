@@ -17,6 +17,7 @@ import msgspec
 
 from mdx.corpus.config import DistillConfig
 from mdx.errors import MdxError, UsageError
+from mdx.journal import Journal
 
 REPLIES = "distilled.jsonl"
 _REFUSALS = (400, 413, 422)  # of this request alone: too long, or against the server's rules
@@ -34,34 +35,20 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     refused: str = ""
 
 
-class ReplyJournal:
-    """Replies on disk, one JSON line each; a line torn by a kill is cut off."""
+class ReplyJournal(Journal[Reply]):
+    """Replies on disk."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("a+b")
         self.replies: dict[str, Reply] = {}
-        self._file.seek(0)
-        end = 0
-        for line in self._file:
-            if not line.endswith(b"\n"):
-                break
-            reply = msgspec.json.decode(line, type=Reply)
-            self.replies[reply.key] = reply
-            end += len(line)
-        self._file.truncate(end)
-
-    def __enter__(self) -> "ReplyJournal":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
+        super().__init__(path, Reply, lambda _, reply: self._take(reply))
 
     def add(self, reply: Reply) -> None:
         """Write a reply; it survives this process once this returns."""
+        self.append(reply)
+        self._take(reply)
+
+    def _take(self, reply: Reply) -> None:
         self.replies[reply.key] = reply
-        self._file.write(msgspec.json.encode(reply) + b"\n")
-        self._file.flush()
 
 
 def ask_all(

@@ -31,7 +31,7 @@ from trainers.build_manifest import check_disjoint, finished_manifest, verify_fi
 from trainers.data_cli import main
 from trainers.data_records import question_records
 from trainers.reference_facts import ReferenceFacts
-from trainers.reference_runs import Job, Journal, Outcome, run_jobs, setting_of
+from trainers.reference_runs import Job, Outcome, RunJournal, run_jobs, setting_of
 
 SMALL = BuildConfig(
     num_train_scripts=6,
@@ -265,11 +265,11 @@ def test_a_repair_is_kept_only_if_its_broken_script_does_not_solve_the_task(
 def test_what_other_limits_or_other_code_gave_is_run_again(tmp_path):
     path = tmp_path / "journal.jsonl"
     job = Job(script="run 1\n", tasks=pair_of_phrasings()[1])
-    with Journal(path, "before") as journal:
+    with RunJournal(path, "before") as journal:
         journal.add(outcome(job, rewards=(1.0, 1.0), setting="before"))
-    with Journal(path, "after") as journal:
+    with RunJournal(path, "after") as journal:
         assert journal.outcomes == {}
-    with Journal(path, "before") as journal:
+    with RunJournal(path, "before") as journal:
         assert set(journal.outcomes) == {job.key}
     assert setting_of(RunLimits()) == setting_of(RunLimits())
     assert setting_of(RunLimits()) != setting_of(RunLimits(cpu_time_s=1.0))
@@ -278,22 +278,22 @@ def test_what_other_limits_or_other_code_gave_is_run_again(tmp_path):
 def test_a_journal_forgets_only_a_torn_line(tmp_path):
     path = tmp_path / "journal.jsonl"
     jobs = [Job(script=f"run {i}\n", tasks=pair_of_phrasings()[1]) for i in range(2)]
-    with Journal(path, "here") as journal:
+    with RunJournal(path, "here") as journal:
         for job in jobs:
             journal.add(outcome(job, rewards=(1.0, 0.5)))
     path.write_bytes(path.read_bytes()[:-5])
-    with Journal(path, "here") as journal:
+    with RunJournal(path, "here") as journal:
         assert journal.outcomes == {jobs[0].key: outcome(jobs[0], rewards=(1.0, 0.5))}
         journal.add(outcome(jobs[1], rewards=(1.0, 0.25)))
-    with Journal(path, "here") as journal:
+    with RunJournal(path, "here") as journal:
         assert [o.rewards for o in journal.outcomes.values()] == [(1.0, 0.5), (1.0, 0.25)]
 
 
 def test_two_builds_cannot_write_one_journal(tmp_path):
     path = tmp_path / "journal.jsonl"
-    with Journal(path, "here"), pytest.raises(UsageError, match="another build"):
-        Journal(path, "here")
-    with Journal(path, "here"):
+    with RunJournal(path, "here"), pytest.raises(UsageError, match="another build"):
+        RunJournal(path, "here")
+    with RunJournal(path, "here"):
         pass  # free again
 
 
@@ -301,7 +301,7 @@ def test_an_out_dir_that_is_a_file_is_a_usage_error(tmp_path):
     file = tmp_path / "file"
     file.write_text("")
     with pytest.raises(UsageError, match="out_dir must be a folder"):
-        Journal(file / "journal.jsonl", "here")
+        RunJournal(file / "journal.jsonl", "here")
 
 
 def test_a_split_without_one_right_reference_is_an_error(farm, built, tmp_path):
