@@ -206,9 +206,9 @@ class _Workshop:
         return drawn
 
     def _count(self, finished: bool) -> None:
-        if finished:
-            # those that replace dropped ones come on top of what was planned
-            self._done = min(self._done + 1, self._planned)
+        # those that replace dropped ones come on top of what was planned
+        if finished and self._done < self._planned:
+            self._done += 1
             self._display.update(self._done, {})
 
     def _judge(self, group: Group, plan: Plan, result: SplitResult) -> bool:

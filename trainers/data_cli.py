@@ -13,6 +13,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import click
@@ -58,6 +59,8 @@ def build(
     corpus = load_config(CorpusConfig, corpus_path, for_corpus) if corpus_path else None
     if print_config:
         click.echo(dump_config(config), nl=False)
+        if corpus:
+            click.echo(f"corpus:\n{indent(dump_config(corpus), '  ')}", nl=False)
         return
     manifest = run(config, corpus)
     _echo_manifest(manifest)

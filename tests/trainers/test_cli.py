@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from mdx.config import dump_config, load_config
+from mdx.corpus.config import CorpusConfig
 from mdx.errors import ConfigError
 from trainers.cpt import CptConfig
+from trainers.data_cli import main as data_main
 from trainers.sft import SftConfig
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -52,6 +55,17 @@ def test_printed_config_is_a_config_that_prints_the_same(tmp_path):
     config = load_config(CptConfig, str(tmp_path / "printed.yaml"))
     assert config.optim.peak_lr == 7e-4
     assert dump_config(config) == first.stdout
+
+
+def test_printed_build_shows_the_corpus_that_joins_it():
+    corpus = str(CONFIGS / "corpus.yaml")
+    arguments = ["build", "--print-config", "--corpus", corpus, "corpus.root=/some/where", "seed=7"]
+    done = CliRunner().invoke(data_main, arguments)
+    assert done.exit_code == 0, done.output
+    printed = yaml.safe_load(done.output)
+    assert printed["seed"] == 7
+    assert printed["corpus"]["root"] == "/some/where"
+    assert len(printed["corpus"]["sources"]) == len(load_config(CorpusConfig, corpus).sources)
 
 
 @pytest.mark.parametrize("stage", KINDS)
