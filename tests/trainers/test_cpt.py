@@ -100,6 +100,19 @@ def test_another_configuration_in_the_same_run_dir_is_refused(cpt, whole):
         run(config)
 
 
+def test_a_mixture_of_the_configuration_is_what_is_read(cpt, whole, tmp_path):
+    """What it reads by itself, named, is the same; with another data set it is not."""
+    for mixture, is_same in (
+        ("{name: md_knowledge, weight: 3}", True),
+        ("{name: md_instruct_qa}", False),
+    ):
+        run_dir = tmp_path / str(is_same)
+        code, text = cpt.finish(run_dir, f"data.mixture=[{mixture}]", "optim.num_steps=1")
+        assert code == 0, text
+        loss, base = (_untimed(folder)[0]["loss"] for folder in (run_dir, whole))
+        assert (loss == base) == is_same
+
+
 def test_eight_devices_compute_what_one_does(cpt, whole, tmp_path):
     """In this process, which has eight: weights, moments and rows are split over them."""
     overrides = [*cpt.overrides, f"run_dir={tmp_path}", "optim.num_steps=2", "mesh.tensor=1"]
