@@ -208,7 +208,10 @@ def make_reference(
     """
     if reference is None:
         return lambda batch: batch
-    score = jax.jit(lambda params, batch: logprobs_fn(params, batch)[0])
+
+    @jax.jit
+    def score(params: PyTree, batch: GrpoBatch) -> Array:
+        return logprobs_fn(params, batch)[0]
 
     def add_reference(batch: GrpoBatch) -> GrpoBatch:
         logprobs_BT = np.zeros_like(batch.reference_logprobs)
