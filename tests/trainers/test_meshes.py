@@ -82,7 +82,10 @@ class Training:
 
     def step(self, number: int) -> tuple[float, float]:
         """Take one step; return its loss and the norm of its gradient."""
-        self.state, metrics = self._step(self.state, shard_batch(batch(number), self.mesh))
+        before = self.state
+        self.state, metrics = self._step(before, shard_batch(batch(number), self.mesh))
+        donated = jax.tree.leaves((before.params, before.opt_state))
+        assert all(leaf.is_deleted() for leaf in donated), "moments and weights never lie twice"
         return float(metrics["loss"]), float(metrics["grad_norm"])
 
 
