@@ -1,6 +1,7 @@
 """What the compiled step does with memory and precision."""
 
 import collections
+import dataclasses
 import re
 
 import jax
@@ -30,6 +31,8 @@ LORA = LoraConfig(rank=2)
 BLOCK = 64
 OPTIM = OptimConfig(num_steps=9, warmup_steps=0)
 HALF = ComputeConfig(dtype="bfloat16", scan_layers=True)
+WHOLE = ComputeConfig(scan_layers=True)  # in float32
+SMALL = dataclasses.replace(MODEL, vocab_size=256, num_hidden_layers=1)
 
 
 def make_batch(rows=4, length=128, seed=0):
@@ -98,6 +101,42 @@ def test_under_bfloat16_whatever_is_sensitive_is_float32():
         assert kinds[name] <= {"float32", "int32"}, name
         assert "float32" in kinds[name], name
     assert "bfloat16" in kinds["dot_general"], "matrix products are what bfloat16 is for"
+
+
+def test_gradients_of_microbatches_are_summed_in_float32_under_bfloat16():
+    update = make_update(
+        make_loss(), make_optimizer(OPTIM), make_schedule(OPTIM), num_microbatches=4
+    )
+    state, _ = start()
+    jaxpr = jax.make_jaxpr(update)(state, None, jax.tree.map(jnp.asarray, make_batch()))
+    [loop] = [e for e in jaxpr.jaxpr.eqns if e.primitive.name == "while"]
+    carried = collections.Counter((x.aval.shape, str(x.aval.dtype)) for x in loop.outvars)
+    weights = [leaf.shape for leaf in jax.tree.leaves(state.params)]
+    assert not collections.Counter((shape, "float32") for shape in weights) - carried
+    assert "bfloat16" not in {kind for _, kind in carried}
+
+
+def compile_one_step(rows, length):
+    loss = make_next_token_loss(make_loss_sum(structure(SMALL, WHOLE), vocab_block=2048))
+    update = make_update(loss, make_optimizer(OPTIM), make_schedule(OPTIM))
+    state = create_state(init(SMALL)[1], make_optimizer(OPTIM), jax.random.key(0))
+    batch = make_batch(rows, length)
+    batch = jax.tree.map(jnp.asarray, dataclasses.replace(batch, tokens=batch.tokens % 256))
+    return jit_update(update, state).lower(state, None, batch).compile(), state, batch
+
+
+def test_a_row_of_32k_takes_the_memory_of_short_rows_and_trains_as_they_do():
+    """Its 64 documents are the 64 rows of the other step, so loss and gradient are those."""
+    short, state, batch = compile_one_step(64, 512)
+    long, state_of_long, _ = compile_one_step(1, 1 << 15)
+    row = jax.tree.map(lambda x: x.reshape(1, -1), batch)
+    row = dataclasses.replace(row, segment_ids=1 + jnp.arange(1 << 15)[None] // 512)
+    memory = [c.memory_analysis().temp_size_in_bytes for c in (short, long)]
+    assert memory[1] < 1.25 * memory[0], "nothing grows with the square of the length"
+    _, expected = short(state, None, batch)
+    _, found = long(state_of_long, None, row)
+    for name in ("loss", "grad_norm"):
+        assert float(found[name]) == pytest.approx(float(expected[name]), rel=1e-5)
 
 
 def equations(jaxpr):
