@@ -24,17 +24,18 @@ class Journal(Generic[T]):
     Args:
         path: the file; its folder is made.
         kind: the records' class, a msgspec struct or a dataclass.
-        found: called with the place and the record of each line that is there, in order.
+        found: called with the place and the record of each line that is there, in order, and then
+            of each that is added.
 
     Raises UsageError where the folder cannot be written, another process has the journal, or it
     holds something else.
     """
 
     def __init__(self, path: Path, kind: type[T], found: Callable[[int, T], None]):
-        self._kind = kind
+        self._kind, self._found = kind, found
         self._file = _open_alone(path)
         try:
-            self._end = self._read(path, found)
+            self._end = self._read(path)
             os.ftruncate(self._file, self._end)
         except BaseException:
             os.close(self._file)
@@ -48,12 +49,13 @@ class Journal(Generic[T]):
     ) -> None:
         os.close(self._file)
 
-    def append(self, record: T) -> int:
+    def add(self, record: T) -> int:
         """Write a record and return its place; a kill after this returns cannot lose it."""
         place, rest = self._end, msgspec.json.encode(record) + b"\n"
         self._end += len(rest)
         while rest:
             rest = rest[os.write(self._file, rest) :]
+        self._found(place, record)
         return place
 
     def at(self, place: int) -> T:
@@ -62,7 +64,7 @@ class Journal(Generic[T]):
             lines.seek(place)
             return msgspec.json.decode(lines.readline(), type=self._kind)
 
-    def _read(self, path: Path, found: Callable[[int, T], None]) -> int:
+    def _read(self, path: Path) -> int:
         """Return where the whole lines end."""
         end = 0
         with path.open("rb") as lines:
@@ -76,7 +78,7 @@ class Journal(Generic[T]):
                         f"{path} must hold what this command wrote, but line {number} does not "
                         f"({error}): move the file away"
                     ) from error
-                found(end, record)
+                self._found(end, record)
                 end += len(line)
         return end
 

@@ -24,8 +24,11 @@ from mdx.lammps.run import RunLimits
 from rollout_farm import landlock, libc, seccomp
 
 LAYERS = ("zygote", "namespaces", "limits", "landlock", "seccomp", "cgroup")
-_ALLOWED_VARIABLES = {"LC_CTYPE", "PATH", "LAMMPS_POTENTIALS"}  # LC_CTYPE: Python's own coercion
-_ALLOWED_PREFIXES = ("OMP_", "UCX_", "PYTHONMALLOC", "GLIBC_TUNABLES")
+_ALLOWED_VARIABLES = {
+    *("LC_CTYPE", "PATH", "LAMMPS_POTENTIALS"),  # LC_CTYPE: Python's own coercion
+    *("PYTHONMALLOC", "GLIBC_TUNABLES"),
+}
+_ALLOWED_PREFIXES = ("OMP_", "UCX_")
 _MAX_DESCRIPTORS = 256
 _PROBE_BYTES = 1 << 16
 

@@ -47,7 +47,7 @@ class Watch:
         )
         self._left_ms = ctypes.c_int()
         self.wait = libc.prepared("poll", self._polled, ctypes.c_ulong(2), self._left_ms)
-        self._deadline = self._max_bytes = 0.0
+        self._deadline, self._max_bytes = 0.0, 0
 
     def begin(self, deadline: float, max_bytes: int) -> None:
         """Prepare for a child that may run until then (`time.monotonic`) and write so much."""
@@ -85,7 +85,7 @@ class Watch:
             close_all(descriptors)
             if order.cancel and order.number == number:
                 return "cancelled"
-        if self._too_much and self._too_much(int(self._max_bytes)):
+        if self._too_much and self._too_much(self._max_bytes):
             return "output_limit"
         return None
 

@@ -21,10 +21,13 @@ def read(path):
 def test_records_come_back_with_their_places(tmp_path):
     path = tmp_path / "new folder" / "journal.jsonl"
     records = [Record("a", 1), Record("b" * 100_000, 2), Record("c", 3)]
-    with Journal(path, Record, lambda *_: pytest.fail("it was not empty")) as journal:
-        places = [journal.append(record) for record in records]
+    added = []
+    with Journal(path, Record, lambda *found: added.append(found)) as journal:
+        assert added == [], "it was empty"
+        places = [journal.add(record) for record in records]
+        assert added == list(zip(places, records, strict=True))
         assert [journal.at(place) for place in reversed(places)] == records[::-1]
-        assert journal.append(records[0]) > places[-1]
+        assert journal.add(records[0]) > places[-1]
     assert read(path) == [
         *zip(places, records, strict=True),
         (path.stat().st_size - 23, records[0]),
@@ -35,10 +38,10 @@ def test_records_come_back_with_their_places(tmp_path):
 def test_a_torn_line_is_cut_off_and_the_rest_goes_on(tmp_path, num_bytes):
     path = tmp_path / "journal.jsonl"
     with Journal(path, Record, lambda *_: None) as journal:
-        places = [journal.append(Record("a", number)) for number in range(2)]
+        places = [journal.add(Record("a", number)) for number in range(2)]
     path.write_bytes(path.read_bytes()[:-num_bytes])
     with Journal(path, Record, lambda *_: None) as journal:
-        assert journal.append(Record("again")) == places[1]
+        assert journal.add(Record("again")) == places[1]
     assert [record for _, record in read(path)] == [Record("a", 0), Record("again")]
 
 

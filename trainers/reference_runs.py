@@ -75,14 +75,9 @@ class RunJournal(Journal[Outcome]):
     def __init__(self, path: Path, setting: str):
         self.outcomes: dict[str, Outcome] = {}
         self._setting = setting
-        super().__init__(path, Outcome, lambda _, outcome: self._take(outcome))
+        super().__init__(path, Outcome, self._take)
 
-    def add(self, outcome: Outcome) -> None:
-        """Write `outcome`; a kill after this returns cannot lose it."""
-        self.append(outcome)
-        self.outcomes[outcome.key] = outcome
-
-    def _take(self, outcome: Outcome) -> None:
+    def _take(self, _: int, outcome: Outcome) -> None:
         if outcome.setting == self._setting:
             self.outcomes[outcome.key] = outcome
 

@@ -121,20 +121,16 @@ class ReadingJournal(Journal[Reading]):
 
     def __init__(self, path: Path) -> None:
         self._places: dict[str, int] = {}
-        super().__init__(path, Reading, lambda place, reading: self._remember(reading, place))
+        super().__init__(path, Reading, self._remember)
 
     def __contains__(self, key: str) -> bool:
         return key in self._places
-
-    def add(self, reading: Reading) -> None:
-        """Write an outcome; it survives this process once this returns."""
-        self._remember(reading, self.append(reading))
 
     def get(self, key: str) -> Reading:
         """Return a stored outcome."""
         return self.at(self._places[key])
 
-    def _remember(self, reading: Reading, place: int) -> None:
+    def _remember(self, place: int, reading: Reading) -> None:
         self._places[reading.key] = place
 
 

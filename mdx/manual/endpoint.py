@@ -40,14 +40,9 @@ class ReplyJournal(Journal[Reply]):
 
     def __init__(self, path: Path) -> None:
         self.replies: dict[str, Reply] = {}
-        super().__init__(path, Reply, lambda _, reply: self._take(reply))
+        super().__init__(path, Reply, self._take)
 
-    def add(self, reply: Reply) -> None:
-        """Write a reply; it survives this process once this returns."""
-        self.append(reply)
-        self._take(reply)
-
-    def _take(self, reply: Reply) -> None:
+    def _take(self, _: int, reply: Reply) -> None:
         self.replies[reply.key] = reply
 
 

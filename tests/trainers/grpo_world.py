@@ -23,7 +23,6 @@ from mdx.lammps.run import to_json
 from mdx.model.config import ComputeConfig, ModelConfig
 from mdx.model.decoder import init
 from mdx.model.hf import load_hf, save_hf
-from mdx.tasks.task import Check, CheckKind, Potential, Task
 from mdx.tokenizer import Tokenizer, train_tokenizer
 from trainers.checkpoint import CheckpointConfig
 from trainers.farm_config import FarmConfig
@@ -39,25 +38,14 @@ from trainers.rollouts import RolloutConfig
 from trainers.state import create_state
 from trainers.step import make_train_step
 
+from .nve import nve_script, nve_task
+
 NUM_TASKS, NUM_STEPS, GROUP = 6, 5, 6
 COMPUTE = ComputeConfig(attention="blocked")  # which compiles faster
-GOOD = """\
-units lj
-lattice fcc 0.8442
-region box block 0 {n} 0 2 0 2
-create_box 1 box
-create_atoms 1 box
-mass 1 1.0
-velocity all create 1.0 87287
-pair_style lj/cut 2.5
-pair_coeff 1 1 1.0 1.0 2.5
-fix 1 all nve
-run 40
-"""
 
 
 def good_script(number):
-    return GOOD.format(n=number + 2)
+    return nve_script((number + 2, 2, 2), num_steps=40)
 
 
 def bad_scripts(number):
@@ -66,20 +54,8 @@ def bad_scripts(number):
 
 
 def make_task(number):
-    return Task(
-        id=f"nve-{number}",
-        family="nve",
-        prompt=f"Run a Lennard-Jones crystal of {number + 2} x 2 x 2 cells, 40 steps NVE.",
-        checks=(
-            Check(kind=CheckKind.UNITS, text="lj"),
-            Check(kind=CheckKind.NUM_ATOMS, target=16 * (number + 2), tolerance=0.0),
-            Check(kind=CheckKind.ENSEMBLE, text="nve"),
-            Check(kind=CheckKind.NUM_STEPS, target=40),
-            Check(kind=CheckKind.FINITE),
-        ),
-        potential=Potential(style="lj/cut 2.5", coeffs=("1 1 1.0 1.0 2.5",)),
-        num_steps=40,
-    )
+    prompt = f"Run a Lennard-Jones crystal of {number + 2} x 2 x 2 cells, 40 steps NVE."
+    return nve_task(number, prompt, num_atoms=16 * (number + 2), num_steps=40)
 
 
 def code_record(number):

@@ -12,7 +12,6 @@ from mdx.chat import END_OF_TURN, error_line, script_reply
 from mdx.errors import ConfigError
 from mdx.lammps.run import Reward, RunLimits, RunResult, RunStatus
 from mdx.rewards import describe_failure
-from mdx.tasks.task import Check, CheckKind, Potential, Task
 from mdx.tokenizer import Tokenizer, train_tokenizer
 from rollout_farm.client import Farm
 from rollout_farm.config import WorkerConfig
@@ -22,45 +21,23 @@ from trainers.prompts import first_prompt, repair_prompt
 from trainers.recycle import Failure
 from trainers.rollouts import PhaseClock, RolloutConfig, Workshop, roll_out
 
-GOOD = """\
-units lj
-lattice fcc 0.8442
-region box block 0 3 0 3 0 3
-create_box 1 box
-create_atoms 1 box
-mass 1 1.0
-velocity all create 1.0 87287
-pair_style lj/cut 2.5
-pair_coeff 1 1 1.0 1.0 2.5
-fix 1 all nve
-run 50
-"""
+from .nve import nve_script, nve_task
+
+GOOD = nve_script((3, 3, 3), num_steps=50)
 SHORT = GOOD.replace("run 50", "run 5")
 BROKEN = GOOD.replace("mass 1 1.0", "mas 1 1.0")
 ENDLESS = GOOD.replace("run 50", "run 50000000")
 
 
-def nve_task(number=0):
-    return Task(
-        id=f"nve-{number}",
-        family="nve",
-        prompt=f"Run a Lennard-Jones fcc crystal of 108 atoms for 50 NVE steps, please ({number}).",
-        checks=(
-            Check(kind=CheckKind.UNITS, text="lj"),
-            Check(kind=CheckKind.NUM_ATOMS, target=108, tolerance=0.0),
-            Check(kind=CheckKind.ENSEMBLE, text="nve"),
-            Check(kind=CheckKind.NUM_STEPS, target=50),
-            Check(kind=CheckKind.FINITE),
-        ),
-        potential=Potential(style="lj/cut 2.5", coeffs=("1 1 1.0 1.0 2.5",)),
-        num_steps=50,
-    )
+def make_task(number=0):
+    prompt = f"Run a Lennard-Jones fcc crystal of 108 atoms for 50 NVE steps, please ({number})."
+    return nve_task(number, prompt, num_atoms=108, num_steps=50)
 
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tokenizer")
-    train_tokenizer([GOOD, BROKEN, nve_task().prompt] * 4, str(folder), 512)
+    train_tokenizer([GOOD, BROKEN, make_task().prompt] * 4, str(folder), 512)
     return Tokenizer.load(str(folder))
 
 
@@ -116,7 +93,7 @@ def rolled_out(prompts, farm, tokenizer, groups, before=lambda: None):
 
 
 def test_rollout_scores_what_each_script_did_and_runs_equal_scripts_once(farm, tokenizer):
-    prompts = [first_prompt(nve_task(n), tokenizer) for n in range(2)]
+    prompts = [first_prompt(make_task(n), tokenizer) for n in range(2)]
     good, short, broken = map(script_reply, (GOOD, SHORT, BROKEN))
     groups = [[good, broken, good, "no idea"], [short, good, short, short]]
     counting, sent = Counting(farm), []
@@ -140,14 +117,14 @@ def test_rollout_scores_what_each_script_did_and_runs_equal_scripts_once(farm, t
 
 
 def test_equal_rewards_teach_nothing(farm, tokenizer):
-    prompt = first_prompt(nve_task(), tokenizer)
+    prompt = first_prompt(make_task(), tokenizer)
     (rollout,) = rolled_out([prompt], farm, tokenizer, [[script_reply(GOOD)] * 3])
     assert not rollout.teaches
     assert rollout.group.advantages() == (0.0, 0.0, 0.0)
 
 
 def test_failures_and_successes_are_told_apart_and_can_be_repaired(farm, tokenizer):
-    prompt = first_prompt(nve_task(), tokenizer)
+    prompt = first_prompt(make_task(), tokenizer)
     groups = [[script_reply(GOOD), script_reply(BROKEN), script_reply(SHORT), "no idea"]]
     rollouts = rolled_out([prompt], farm, tokenizer, groups)
     broken, short = find_failures(rollouts, version=6)
@@ -157,9 +134,9 @@ def test_failures_and_successes_are_told_apart_and_can_be_repaired(farm, tokeniz
     assert (broken.depth, broken.version, broken.trajectory_id) == (0, 6, "7.0.0.1")
     assert short.error.startswith("the run is not what was asked for")
 
-    repair = repair_prompt(broken, nve_task(), tokenizer)
+    repair = repair_prompt(broken, make_task(), tokenizer)
     text = tokenizer.decode(repair.tokens, skip_special_tokens=False)
-    assert text.index(nve_task().prompt) < text.index("mas 1 1.0") < text.index("ERROR: ")
+    assert text.index(make_task().prompt) < text.index("mas 1 1.0") < text.index("ERROR: ")
     first, end = repair.error_span
     assert tokenizer.decode(repair.tokens[first:end]).strip() == error_line(broken.error)
     assert repair.depth == 1
@@ -170,7 +147,7 @@ def test_failures_and_successes_are_told_apart_and_can_be_repaired(farm, tokeniz
 
 def test_a_killed_worker_gives_no_reward_and_is_never_a_failed_script(tokenizer):
     worker = EmbeddedWorker(WorkerConfig(num_slots=1))
-    prompt = first_prompt(nve_task(), tokenizer)
+    prompt = first_prompt(make_task(), tokenizer)
     groups = [[script_reply(GOOD), "no idea", "nothing"], [script_reply(ENDLESS), "no", "none"]]
     written = itertools.count(1)
 
@@ -209,8 +186,8 @@ def test_prompt_of_a_failure_is_one_deeper_than_the_failure(tokenizer):
     failure = Failure(
         trajectory_id="x", task_id="nve-0", script=BROKEN, error="e", depth=1, version=0
     )
-    assert first_prompt(nve_task(), tokenizer).depth == 0
-    assert repair_prompt(failure, nve_task(), tokenizer).depth == 2
+    assert first_prompt(make_task(), tokenizer).depth == 0
+    assert repair_prompt(failure, make_task(), tokenizer).depth == 2
 
 
 @pytest.mark.parametrize(
