@@ -144,10 +144,10 @@ def _grpo(work: Work, model_dir: Path) -> Callable[[], int]:
     prompts = [shapes.text_of(prompt) for prompt in shapes.prompts(work, shapes.GROUPS)]
 
     def train(pause: Callable[[], None]) -> None:
-        def batches() -> Iterator[dict[str, list[str]]]:
+        def batches() -> Iterator[dict[str, np.ndarray]]:  # a list would be taken for a tree
             while True:
                 pause()
-                yield {"prompts": list(prompts)}
+                yield {"prompts": np.array(prompts)}
 
         with mesh:
             learner.train(batches())
