@@ -5,14 +5,16 @@
 
 draw     simulations of every family, each asked for in one or more phrasings, split by split
 run      every reference script on the farm, and the broken script of every repair
-keep     what ends well with R >= min_reward; a repair's broken script must not solve the task
+keep     what ends well with R >= min_reward; a repair's broken script must not solve the task,
+         and must end in a way that does not depend on the machine
 write    MD-CodeGen from what was kept, MD-Knowledge and MD-InstructQA beside it, with the texts and
          questions of a corpus where one is given (`build_corpus`), the data sets' cards,
          timings.jsonl, and manifest.json once all of it is there
 
-The order is that of drawing, and nothing is selected by measured times (`reference_facts`), so one
-seed gives the same files, byte for byte, whatever the farm's size or load; only `timings.jsonl`
-differs. A build that was killed goes on where it stopped, and a finished one returns at once.
+The order is that of drawing, and nothing is selected by measured times (`reference_facts`), nor is
+anything kept that could end at a limit or in a crash (`broken_scripts`), so one seed gives the same
+files, byte for byte, whatever the farm's size or load; only `timings.jsonl` differs. A build that
+was killed goes on where it stopped, and a finished one returns at once.
 """
 
 import json
@@ -30,6 +32,7 @@ from mdx.lammps.run import RunStatus
 from mdx.tasks.generate import Example, draw_groups
 from mdx.tasks.splits import skeleton
 from rollout_farm.client import Farm
+from trainers.broken_scripts import depends_on_machine, may_take_long
 from trainers.build_config import BuildConfig, Plan, plans_of
 from trainers.build_manifest import (
     MANIFEST,
@@ -167,7 +170,10 @@ class _Workshop:
         return result
 
     def _new_groups(self, plan: Plan, result: SplitResult) -> Iterator[Group]:
-        """Yield groups that share neither a skeleton nor a text with a split drawn before."""
+        """Yield groups that share neither a skeleton nor a text with a split drawn before.
+
+        Repairs whose broken script could run for long are left out before anything is run.
+        """
         drawn = draw_groups(
             split=plan.split,
             seed=self._config.seed,
@@ -177,6 +183,9 @@ class _Workshop:
             held_out=self._config.held_out.held_out,
         )
         for group in drawn:
+            if any(e.failed_script and may_take_long(e.failed_script) for e in group):
+                result.passed_over["broken script may take long"] += 1
+                continue
             marks = {skeleton(group[0].script), *(example.task.prompt for example in group)}
             if any(self._owners.get(mark, plan.split) != plan.split for mark in marks):
                 result.passed_over["also in another split"] += 1
@@ -255,6 +264,8 @@ def _fault(reference: Outcome, reward: float, broken: Outcome | None, min_reward
         return f"reference ends with {reference.status}"
     if reward < min_reward:
         return "reference below min_reward"
+    if broken and depends_on_machine(broken.status):
+        return "broken script crashes or exceeds a limit"
     if broken and broken.rewards[0] >= _PASSING:
         return "broken script solves the task"
     return ""

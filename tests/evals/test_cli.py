@@ -1,15 +1,35 @@
 """`mdx-eval` as a user meets it."""
 
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import jax
 import pytest
 from click.testing import CliRunner
+from jax.experimental.compilation_cache import compilation_cache
 
 from evals.cli import main
 from evals.codegen import summarise
 from evals.report import CodegenConfig, read_report, write_report
+
+
+@pytest.fixture(autouse=True)
+def no_cache_for_later_tests(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Undo what the command sets for its whole process: where compiled programs are kept.
+
+    Later tests of this process would read programs of other machines and compilers there.
+    """
+    monkeypatch.setenv("MDX_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+    before = jax.config.jax_compilation_cache_dir
+    compilation_cache.reset_cache()  # it counts as unused from a process's first compilation on
+    yield
+    jax.config.update("jax_compilation_cache_dir", before)
+    compilation_cache.reset_cache()
 
 
 def test_help_starts_without_jax() -> None:
@@ -71,6 +91,7 @@ def test_codegen_evaluates_a_model_on_a_split_and_says_where_the_report_is(
     assert "3 tasks, 2 samples each" in done.output
     assert f"report: {out}" in done.output
     assert [task.task_id for task in read_report(out).per_task] == ["lj-10", "lj-20", "lj-30"]
+    assert list(Path(os.environ["MDX_CACHE_DIR"]).glob("jax/*"))
 
 
 def test_farm_that_does_not_answer_is_one_line(

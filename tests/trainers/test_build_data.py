@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -25,6 +26,7 @@ from mdx.tasks.generate import Example, draw_groups
 from mdx.tasks.task import Task
 from rollout_farm.client import Farm
 from tests.manual.test_questions import PAGES
+from trainers.broken_scripts import may_take_long
 from trainers.build_config import BuildConfig, HeldOutConfig, plans_of
 from trainers.build_data import build_data, keep, run
 from trainers.build_manifest import check_disjoint, finished_manifest, verify_files
@@ -56,8 +58,12 @@ def built(tmp_path_factory, farm):
     return config, build_data(config, farm)
 
 
+def takes_long(group):
+    return any(example.failed_script and may_take_long(example.failed_script) for example in group)
+
+
 def drawn(config):
-    """Return the examples that a build draws at first, by split, the phrasings together."""
+    """Return the examples that a build runs at first, by split, the phrasings together."""
     groups = {}
     for plan in plans_of(config):
         stream = draw_groups(
@@ -68,7 +74,8 @@ def drawn(config):
             material_set=config.material_set,
             held_out=config.held_out.held_out,
         )
-        groups[plan.split] = list(islice(stream, plan.num_scripts))
+        short = (group for group in stream if not takes_long(group))
+        groups[plan.split] = list(islice(short, plan.num_scripts))
     return groups
 
 
@@ -116,6 +123,60 @@ def test_a_repair_carries_the_real_error_of_its_broken_script(built, farm):
     assert result.status != RunStatus.OK
     assert repairs[0].error == result.error
     assert repairs[0].task not in load_tasks(config.out_dir, "train")
+
+
+@pytest.mark.parametrize(
+    "status", [RunStatus.CRASHED, RunStatus.TIMEOUT, RunStatus.OUT_OF_MEMORY, RunStatus.ERROR]
+)
+def test_a_broken_script_that_ends_as_the_machine_has_it_is_dropped(status):
+    group, tasks = pair_of_phrasings(failed_script="run 2\n")
+    reference = outcome(Job(script="run 1\n", tasks=tasks), rewards=(1.0, 1.0))
+    broken = [
+        outcome(Job(script="run 2\n", tasks=(task,)), rewards=(0.1,), status=status, error="why")
+        for task in tasks
+    ]
+    dropped = Counter()
+    kept = keep([group], {o.key: o for o in (reference, *broken)}, 0.95, dropped)
+    if status == RunStatus.ERROR:
+        assert [k.example.error for k in kept] == ["why", "why"]
+    else:
+        assert not kept
+        assert dropped == {("f", "broken script crashes or exceeds a limit"): 2}
+
+
+def test_broken_scripts_that_may_take_long_are_never_run(tmp_path, farm):
+    families = ["repair_overlap", "repair_units", "repair_timestep"]
+    config = replace(
+        SMALL,
+        out_dir=str(tmp_path),
+        families=families,
+        num_train_scripts=40,
+        phrasings_per_script=1,
+        num_test_scripts=0,
+        num_questions=10,
+    )
+    stream = draw_groups(split="train", seed=config.seed, families=families)
+    assert any(takes_long(group) for group in islice(stream, 40))
+    manifest = build_data(config, farm)
+    assert manifest["passed_over"]["train"]["broken script may take long"] > 0
+    examples = load_examples(config.out_dir, "train")
+    assert {e.task.family for e in examples} == set(families)
+    assert not any(may_take_long(e.failed_script) for e in examples)
+
+
+@pytest.mark.parametrize(
+    ("line", "long"),
+    [
+        ("pair_style sw", True),
+        ("pair_style hybrid/overlay lj/cut 8.0 meam", True),
+        ("fix 1 all nph iso 0 0 0.5", True),
+        ("# pair_style sw", False),
+        ("pair_style tersoff", False),
+        ("fix 1 all npt temp 300 300 0.1 iso 0 0 1", False),
+    ],
+)
+def test_what_may_take_long_is_told_by_the_text(line, long):
+    assert may_take_long(f"units metal\n{line}\nrun 10\n") == long
 
 
 def test_the_order_is_that_of_drawing(built):
