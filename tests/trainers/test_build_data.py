@@ -58,10 +58,6 @@ def built(tmp_path_factory, farm):
     return config, build_data(config, farm)
 
 
-def takes_long(group):
-    return any(example.failed_script and may_take_long(example.failed_script) for example in group)
-
-
 def drawn(config):
     """Return the examples that a build runs at first, by split, the phrasings together."""
     groups = {}
@@ -74,7 +70,7 @@ def drawn(config):
             material_set=config.material_set,
             held_out=config.held_out.held_out,
         )
-        short = (group for group in stream if not takes_long(group))
+        short = (group for group in stream if not any(map(may_take_long, group)))
         groups[plan.split] = list(islice(short, plan.num_scripts))
     return groups
 
@@ -156,27 +152,31 @@ def test_broken_scripts_that_may_take_long_are_never_run(tmp_path, farm):
         num_questions=10,
     )
     stream = draw_groups(split="train", seed=config.seed, families=families)
-    assert any(takes_long(group) for group in islice(stream, 40))
+    assert any(any(map(may_take_long, group)) for group in islice(stream, 40))
     manifest = build_data(config, farm)
     assert manifest["passed_over"]["train"]["broken script may take long"] > 0
     examples = load_examples(config.out_dir, "train")
     assert {e.task.family for e in examples} == set(families)
-    assert not any(may_take_long(e.failed_script) for e in examples)
+    assert not any(map(may_take_long, examples))
 
 
 @pytest.mark.parametrize(
-    ("line", "long"),
+    ("family", "line", "long"),
     [
-        ("pair_style sw", True),
-        ("pair_style hybrid/overlay lj/cut 8.0 meam", True),
-        ("fix 1 all nph iso 0 0 0.5", True),
-        ("# pair_style sw", False),
-        ("pair_style tersoff", False),
-        ("fix 1 all npt temp 300 300 0.1 iso 0 0 1", False),
+        ("repair_overlap", "pair_style sw", True),
+        ("repair_units", "pair_style hybrid/overlay lj/cut 8.0 meam", True),
+        ("repair_timestep", "fix 1 all nph iso 0 0 0.5", True),
+        ("repair_overlap", "# pair_style sw", False),
+        ("repair_overlap", "pair_style tersoff", False),
+        ("repair_timestep", "fix 1 all npt temp 300 300 0.1 iso 0 0 1", False),
+        ("repair", "pair_style sw", False),
     ],
 )
-def test_what_may_take_long_is_told_by_the_text(line, long):
-    assert may_take_long(f"units metal\n{line}\nrun 10\n") == long
+def test_what_may_take_long_is_told_by_the_text(family, line, long):
+    task = Task(id="1", family=family, prompt="Repair it.")
+    broken = f"units metal\n{line}\nrun 10\n"
+    assert may_take_long(Example(task=task, script="run 1\n", failed_script=broken)) == long
+    assert not may_take_long(Example(task=task, script=broken))
 
 
 def test_the_order_is_that_of_drawing(built):
