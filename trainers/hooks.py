@@ -104,8 +104,16 @@ class ProgressDisplay:
     to stderr.
     """
 
-    def __init__(self, stage: str, *, done: int, num_steps: int) -> None:
+    def __init__(
+        self,
+        stage: str,
+        *,
+        done: int,
+        num_steps: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._stage, self._num_steps, self._done = stage, num_steps, done
+        self._clock = clock
         self._console = Console(stderr=True)
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -118,7 +126,7 @@ class ProgressDisplay:
             disable=not self._console.is_terminal,
         )
         self._task = self._bar.add_task(stage, total=num_steps, completed=done, figures="")
-        self._started = self._last_line = time.monotonic()
+        self._started = self._last_step = self._last_line = clock()
 
     def __enter__(self) -> "ProgressDisplay":
         self._bar.start()
@@ -131,7 +139,7 @@ class ProgressDisplay:
         """Show that `step` steps are done."""
         figures = _figures(metrics)
         self._bar.update(self._task, completed=step, figures=figures)
-        now = time.monotonic()
+        self._last_step = now = self._clock()
         due = now - self._last_line >= _PLAIN_LINE_EVERY_S or step == self._num_steps
         if due and not self._console.is_terminal:
             self._last_line = now
@@ -140,12 +148,15 @@ class ProgressDisplay:
             print(line, file=sys.stderr, flush=True)
 
     def skip(self, num_steps: int) -> None:
-        """Count steps that took no time, since an earlier run had done them."""
+        """Count steps of an earlier run; the time since the last step went into passing them."""
         self._done += num_steps
+        now = self._clock()
+        self._started += now - self._last_step
+        self._last_step = now
 
     def left_s(self, step: int) -> float:
         """Return how long the steps after `step` will take if they are like those done here."""
-        elapsed_s = time.monotonic() - self._started
+        elapsed_s = self._clock() - self._started
         return elapsed_s / max(step - self._done, 1) * (self._num_steps - step)
 
 
