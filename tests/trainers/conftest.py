@@ -19,6 +19,8 @@ from mdx.lammps.run import to_json
 from mdx.tasks.task import Task
 from mdx.tokenizer import train_tokenizer
 
+from .several import PATIENCE_S
+
 
 @dataclasses.dataclass(frozen=True)
 class TinyData:
@@ -28,7 +30,6 @@ class TinyData:
     tokenizer_dir: str
 
 
-PATIENCE_S = 400  # on a machine that does other things too
 TINY_MODEL = (
     "model.vocab_size=384",
     "model.hidden_size=32",

@@ -39,6 +39,7 @@ from trainers.state import create_state
 from trainers.step import make_train_step
 
 from .nve import nve_script, nve_task
+from .several import PATIENCE_S
 
 NUM_TASKS, NUM_STEPS, GROUP = 6, 5, 6
 COMPUTE = ComputeConfig(attention="blocked")  # which compiles faster
@@ -175,7 +176,7 @@ def start(config, world, **more):
 def finish(config, world, **more):
     """Run `mdx-train grpo` to its end; return its exit code and what it said."""
     with start(config, world, **more) as process:
-        _, stderr = process.communicate(timeout=170)
+        _, stderr = process.communicate(timeout=PATIENCE_S)
     return process.returncode, stderr
 
 

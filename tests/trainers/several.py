@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-PATIENCE_S = 400
+PATIENCE_S = 400  # on a machine that does other things too
 _SLURM_PORT = 65535 - 4095  # JAX adds the job's number to it, modulo 4096
 
 
