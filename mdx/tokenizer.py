@@ -27,6 +27,7 @@ import string
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from random import Random
 
 import tokenizers
 from tokenizers import decoders, normalizers
@@ -111,17 +112,21 @@ def train_tokenizer(
     vocab_size: int,
     seed: int = 0,
     whole: Sequence[str] = (),
+    max_chunks: int = _MAX_CHUNKS,
 ) -> None:
     """Learn `vocab_size` pieces from `texts` and write the Hugging Face directory `out_dir`.
 
     `whole` are words that are one piece each wherever they occur (see `lammps_words`).
-    The result depends only on the arguments. `seed` matters only for corpora of more than a
-    million chunks, which are sampled. A small corpus gives fewer pieces than `vocab_size`. Raises
-    UsageError where vocab_size is below 384 or there is no text.
+    The result depends only on the arguments. `seed` matters only for corpora of more than
+    `max_chunks` chunks (about a word each), of which so many are sampled. A small corpus gives
+    fewer pieces than `vocab_size`. Raises UsageError where vocab_size is below 384 or there is no
+    text.
     """
     if vocab_size < SMALLEST_VOCABULARY:
         raise UsageError(f"vocab_size must be at least {SMALLEST_VOCABULARY}, not {vocab_size}")
-    model = _train_sentencepiece(texts, vocab_size, seed, whole)
+    # SentencePiece would sample too, but another sample in every process, whatever its seed
+    chunks = _sample(_chunks(texts), max_chunks, Random(seed))
+    model = _train_sentencepiece(chunks, vocab_size, whole)
     folder = Path(out_dir)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "tokenizer.model").write_bytes(model)
@@ -150,17 +155,14 @@ def lammps_words(texts: Iterable[str], at_least: int = 20) -> list[str]:
     return sorted(word for word, count in counts.items() if count >= at_least)
 
 
-def _train_sentencepiece(
-    texts: Iterable[str], vocab_size: int, seed: int, whole: Sequence[str]
-) -> bytes:
+def _train_sentencepiece(chunks: Sequence[str], vocab_size: int, whole: Sequence[str]) -> bytes:
     import sentencepiece  # only training needs it
 
-    sentencepiece.set_random_generator_seed(seed)
     sentencepiece.set_min_log_level(2)
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=_chunks(texts),
+            sentence_iterator=iter(chunks),
             model_writer=model,
             model_type="bpe",
             vocab_size=vocab_size,
@@ -175,8 +177,7 @@ def _train_sentencepiece(
             normalization_rule_name="identity",
             remove_extra_whitespaces=False,
             add_dummy_prefix=False,
-            input_sentence_size=_MAX_CHUNKS,
-            shuffle_input_sentence=True,
+            shuffle_input_sentence=False,
             user_defined_symbols=[*SPECIAL_TOKENS, *_DIGITS_AFTER_SPACE, *whole],
             required_chars=_ASCII,
             unk_id=len(SPECIAL_TOKENS),
@@ -197,6 +198,17 @@ def _chunks(texts: Iterable[str]) -> Iterator[str]:
     for text in texts:
         for part in special.split(text):
             yield from _CHUNK.findall(part)
+
+
+def _sample(chunks: Iterable[str], size: int, rng: Random) -> list[str]:
+    """Return `size` of `chunks`, each as likely as any other, or all if there are fewer."""
+    kept: list[str] = []
+    for seen, chunk in enumerate(chunks):
+        if seen < size:
+            kept.append(chunk)
+        elif (place := rng.randrange(seen + 1)) < size:
+            kept[place] = chunk
+    return kept
 
 
 def _to_backend(model: bytes, whole: Sequence[str] = ()) -> tokenizers.Tokenizer:

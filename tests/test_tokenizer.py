@@ -133,6 +133,15 @@ def test_training_twice_writes_the_same_bytes(directory, tmp_path):
         assert (tmp_path / name).read_bytes() == (directory / name).read_bytes()
 
 
+def test_a_corpus_too_large_to_be_read_whole_gives_one_tokenizer_for_one_seed(tmp_path):
+    for name, seed in (("first", 1), ("same", 1), ("other", 2)):
+        train_tokenizer(corpus(), str(tmp_path / name), 640, seed=seed, max_chunks=400)
+    first, same, other = (
+        (tmp_path / name / "tokenizer.model").read_bytes() for name in ("first", "same", "other")
+    )
+    assert first == same != other
+
+
 def test_a_small_corpus_gives_fewer_pieces_than_asked(tmp_path):
     train_tokenizer(["units metal\nrun 10\n"], str(tmp_path), vocab_size=2048)
     tokenizer = Tokenizer.load(str(tmp_path))
