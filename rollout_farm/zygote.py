@@ -191,6 +191,7 @@ def _run(zygote: Zygote, order: Order, log: int) -> Report:
     zygote.watch.begin(started + order.limits.wall_time_s, order.limits.output_bytes)
     child = libc.fork()
     if child == 0:
+        os.dup2(1, 0)  # /dev/null in place of the signals
         os.dup2(log, 1)
         os.dup2(log, 2)
         run_child(
@@ -203,7 +204,6 @@ def _run(zygote: Zygote, order: Order, log: int) -> Report:
             ends_at_s,
             zygote.record,
         )
-    zygote.watch.wait()
     status, usage, killed_for = zygote.watch.end(child, order.number)
     if zygote.own_root:
         _kill_descendants()

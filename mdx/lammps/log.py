@@ -12,7 +12,7 @@ from mdx.lammps.run import ThermoTable
 _ERROR = re.compile(r"^ERROR.*", re.MULTILINE)
 _LAST_INPUT = re.compile(r"^Last input line: *(.*)", re.MULTILINE)
 _SOURCE = re.compile(r" ?\((?:\.\./)?src/\S*:\d+\)")
-_COLUMN = re.compile(r"[A-Za-z][\w/\[\]*.-]*")
+_HEADER = re.compile(r"Step(?:[ \t]+[A-Za-z]\S*)*[ \t]*$", re.MULTILINE)
 
 
 def clean_error(message: str) -> str:
@@ -40,25 +40,31 @@ def find_error(log: str) -> tuple[str, str | None] | None:
 
 def parse_thermo(log: str) -> tuple[ThermoTable, ...]:
     """Return the thermo tables of a log (styles one and custom), also one cut off by an error."""
-    tables = []
-    columns: tuple[str, ...] = ()
-    rows: list[tuple[float | None, ...]] = []
-    for line in [*log.splitlines(), ""]:
-        fields = line.split()
-        values = _numbers(fields) if len(fields) == len(columns) and columns else None
-        if values is not None:
-            rows.append(values)
+    tables, position = [], 0
+    while header := _HEADER.search(log, position):
+        if log[log.rfind("\n", 0, header.start()) + 1 : header.start()].strip():
+            position = header.end()
             continue
-        if columns and line.startswith(("WARNING", "Fix halt")):
-            continue
-        if columns and rows:
+        columns = tuple(header.group().split())
+        rows: list[tuple[float | None, ...]] = []
+        position = header.end() + 1
+        while position < len(log):
+            end = log.find("\n", position) % (len(log) + 1)  # the log's end where there is none
+            line = log[position:end]
+            values = _numbers(line.split(), len(columns))
+            if values is not None:
+                rows.append(values)
+            elif not line.startswith(("WARNING", "Fix halt")):
+                break
+            position = end + 1
+        if rows:
             tables.append(ThermoTable(columns=columns, rows=tuple(rows)))
-        is_header = bool(fields) and fields[0] == "Step" and all(map(_COLUMN.match, fields))
-        columns, rows = (tuple(fields), []) if is_header else ((), [])
     return tuple(tables)
 
 
-def _numbers(fields: list[str]) -> tuple[float | None, ...] | None:
+def _numbers(fields: list[str], num_fields: int) -> tuple[float | None, ...] | None:
+    if len(fields) != num_fields:
+        return None
     try:
         values = [float(field) for field in fields]
     except ValueError:

@@ -24,6 +24,7 @@ MAX_TEXT_BYTES = 1 << 20  # of a file that is instrumented
 _OURS = re.compile(rf"{NAME_PREFIX}[0-9a-f]{{12}}|plugin: mdx_|command style mdx_")
 _MARK = "mdx"  # in every word of a probe
 _TIME_LEFT = "  Walltime left :"  # what a run begins with under `timer timeout`
+_TIME_LEFT_LINE = re.compile(rf"\n{_TIME_LEFT}[^\n]*")
 
 
 def instrument(script_text: str) -> str:
@@ -59,6 +60,8 @@ def instrument_files(files: Mapping[str, bytes], script_text: str) -> dict[str, 
 
 def strip_probes(log: str) -> str:
     """Return a log or an error message as it would be without probes and time limit."""
+    if _MARK not in log:
+        return _TIME_LEFT_LINE.sub("", f"\n{log}")[1:]
     lines, echoed = [], None  # the name of a probed command: what it runs is echoed once more
     for line in log.split("\n"):
         if line.startswith(_TIME_LEFT):
