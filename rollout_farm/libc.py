@@ -9,8 +9,7 @@ import mmap
 import os
 import signal
 import sys
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
 
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
@@ -44,23 +43,19 @@ def _holding_the_interpreter() -> ctypes.PyDLL:
     return ctypes.PyDLL(None, use_errno=True)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Call:
-    """A call of the C library with its arguments made beforehand: `make` touches little memory."""
-
-    function: Callable[..., int]
-    arguments: tuple[object, ...]
-    what: str
-
-    def make(self) -> None:
-        """Make the call; raises OSError."""
-        if self.function(*self.arguments) < 0:
-            _checked(-1, self.what)
+Call = functools.partial[int]  # of the C library, with its arguments made beforehand
 
 
 def call(name: str, *arguments: object) -> Call:
-    """Prepare a call whose arguments are ctypes objects, which are kept."""
-    return Call(function=getattr(_holding_the_interpreter(), name), arguments=arguments, what=name)
+    """Prepare a call for `make`; what is no pointer or C int needs to be a ctypes object."""
+    return functools.partial(getattr(_holding_the_interpreter(), name), *arguments)
+
+
+def make(calls: Iterable[Call]) -> None:
+    """Make prepared calls, touching little memory; raises OSError at the first that fails."""
+    for prepared in calls:
+        if prepared() < 0:
+            _checked(-1, prepared.func.__name__)
 
 
 def syscall(number: int, *arguments: object) -> int:
@@ -94,7 +89,7 @@ def unshare(flags: int) -> None:
 
 def prctl(option: int, argument: int) -> None:
     """Set one attribute of this process."""
-    attribute_set(option, argument).make()
+    make([attribute_set(option, argument)])
 
 
 def attribute_set(option: int, argument: int) -> Call:
@@ -111,7 +106,7 @@ def capabilities_dropped() -> Call:
 
 def drop_capabilities() -> None:
     """Give up every capability in the effective, permitted and inheritable sets."""
-    capabilities_dropped().make()
+    make([capabilities_dropped()])
 
 
 def fork() -> int:
@@ -175,7 +170,12 @@ def line_buffer_stdout() -> None:
 
 def flush_streams() -> None:
     """Write out the buffers of all C streams."""
-    library().fflush(None)
+    flush_streams_call()()
+
+
+def flush_streams_call() -> Call:
+    """Prepare `flush_streams`."""
+    return call("fflush", None)
 
 
 def _checked(returned: int, what: str) -> int:

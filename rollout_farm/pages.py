@@ -29,7 +29,7 @@ _MREMAP_MAYMOVE, _MREMAP_FIXED = 1, 2
 _READ_ONLY, _CODE = "r--p", "r-xp"
 _MAPPING = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S+) \S+ \S+ \S+ *(.*)")
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
-_SMALL_PAGES = 160 << 10  # for the parent's own passing needs, which would break up a huge page
+_SMALL_PAGES = 256 << 10  # for the parent's own passing needs, which would break up a huge page
 _LARGEST_HOLE = 1 << 20
 _SMALLEST_HOLE = 32
 _TAKEN_ONE_BY_ONE = 2048  # smaller holes are kept by their exact sizes
@@ -158,7 +158,8 @@ def reserve_heap(num_bytes: int) -> int:
     # where `_fill_holes` looked there are small pages already
     start = -(-(block + _LARGEST_HOLE + _SMALL_PAGES) // _HUGE_PAGE) * _HUGE_PAGE
     c.malloc(start - block - _SMALL_PAGES)  # for ever
-    c.madvise(start, num_bytes // _HUGE_PAGE * _HUGE_PAGE, _MADV_HUGEPAGE)
+    for advice in (_MADV_DONTNEED, _MADV_HUGEPAGE):  # what malloc left in passing breaks up a page
+        c.madvise(start, num_bytes // _HUGE_PAGE * _HUGE_PAGE, advice)
     return start
 
 

@@ -7,7 +7,6 @@ so that a newer C library's probing does not kill a good script.
 """
 
 import ctypes
-import os
 import platform
 import struct
 
@@ -165,25 +164,27 @@ _AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 
 
 class Filter:
-    """The filter, assembled once and put on each child. Raises OSError on other architectures."""
+    """The filter, assembled once and put on each child. Raises OSError on other architectures.
+
+    A process puts its id into `own_pid` and makes the call `restricted`, for ever. Needs
+    no_new_privs.
+    """
 
     def __init__(self) -> None:
         program = filter_program(_OWN_PID)
         self._instructions = ctypes.create_string_buffer(program, len(program))
-        self._own_pid = program.index(struct.pack("I", _OWN_PID))
+        place = program.index(struct.pack("I", _OWN_PID))
+        self.own_pid: ctypes.Array[ctypes.c_uint32] = (ctypes.c_uint32 * 1).from_buffer(
+            self._instructions, place
+        )
         address = ctypes.addressof(self._instructions)
-        self._restrict = libc.call(
+        self.restricted = libc.call(
             "syscall",
             ctypes.c_long(_SECCOMP[platform_index()]),
-            ctypes.c_uint(_SET_MODE_FILTER),
-            ctypes.c_uint(0),
+            _SET_MODE_FILTER,
+            0,
             ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(program) // 8, address)),
         )
-
-    def restrict(self) -> None:
-        """Put the filter on this process, for ever. Needs no_new_privs. Raises OSError."""
-        struct.pack_into("I", self._instructions, self._own_pid, os.getpid())
-        self._restrict.make()
 
 
 def platform_index() -> int:

@@ -1,10 +1,10 @@
 """The wait for a child's end, its time, its files or a cancelled order.
 
 While a child lives, each page that its zygote writes is first copied, and breaks up the large page
-around it, so that every later fork copies 512 entries for one. So `begin` makes everything ready, the
-fork itself holds the zygote until there is something to do (`libc.hold_forks_until`), and that is,
-but for long scripts, the child's end. Signals tell of all of it: the kernel raises SIGIO when an
-order comes.
+around it, so that every later fork copies 512 entries for one. So `begin` makes everything ready,
+and the fork itself holds the zygote until there is something to do (`libc.hold_forks_until`): that
+is, but for long scripts, the child's end. Signals tell of all of it: the kernel raises SIGIO when
+an order comes.
 """
 
 import fcntl

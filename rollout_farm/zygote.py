@@ -26,7 +26,7 @@ from mdx.lammps.library import Lammps, initialise_mpi, load_library, potentials_
 from mdx.lammps.recorder import Recorder
 from mdx.lammps.run import RunLimits
 from rollout_farm import files, libc, namespaces, pages, sandbox
-from rollout_farm.child import LogEnd, RecordMemory, end_runs_after, rehearse, run_child
+from rollout_farm.child import LogEnd, RecordMemory, end_runs_after, prepare_child, rehearse
 from rollout_farm.messages import (
     Hello,
     Leftovers,
@@ -39,6 +39,7 @@ from rollout_farm.messages import (
 from rollout_farm.watch import Watch
 
 ARGUMENTS = ("-log", "none", "-echo", "screen", "-nocite")
+_OUTPUTS = (1, 2)  # descriptors
 _MAX_DESCRIPTORS = 1024
 _ROOM_FOR_MPI = 96 << 20
 _FRESH_HEAP = 16 << 20  # more than small systems need; bigger ones no longer notice page faults
@@ -55,6 +56,8 @@ class Zygote:
     log_end: LogEnd
     record: RecordMemory
     confinement: sandbox.Confinement
+    nothing: int  # the descriptor of /dev/null
+    no_input: libc.Call  # makes it a child's standard input
     watch: Watch
     mount: namespaces.JobMount | None  # of the job folder; None without namespaces
 
@@ -136,7 +139,7 @@ def start(
     )
     missing = failed | missing
     confinement = sandbox.without(confinement, missing)
-    log_end = LogEnd()
+    log_end, nothing = LogEnd(), os.dup(_OUTPUTS[0])
     zygote = Zygote(
         channel=channel,
         lammps=lammps,
@@ -147,6 +150,8 @@ def start(
             channel, None if own_root else functools.partial(files.exceeds, job), _WATCH_EVERY_S
         ),
         confinement=confinement,
+        nothing=nothing,
+        no_input=libc.call("dup2", nothing, 0),
         mount=namespaces.JobMount(confinement.owner or 0) if own_root else None,
     )
     missing = _prove(zygote) | missing
@@ -186,25 +191,27 @@ def serve(zygote: Zygote) -> None:
 def _run(zygote: Zygote, order: Order, log: int) -> Report:
     """Fork a child for the order and wait for its end."""
     started = time.monotonic()
-    steps = sandbox.steps(zygote.confinement, order.limits)
+    steps = (zygote.no_input, *sandbox.steps(zygote.confinement, order.limits))
     ends_at_s = end_runs_after(zygote.lammps, order.limits.wall_time_s)
     zygote.watch.begin(started + order.limits.wall_time_s, order.limits.output_bytes)
+    run = prepare_child(
+        zygote.lammps,
+        zygote.recorder,
+        zygote.log_end,
+        zygote.confinement.own_pid,
+        steps,
+        order,
+        ends_at_s,
+        zygote.record,
+    )
+    for stream in _OUTPUTS:
+        os.dup2(log, stream)
     child = libc.fork()
     if child == 0:
-        os.dup2(1, 0)  # /dev/null in place of the signals
-        os.dup2(log, 1)
-        os.dup2(log, 2)
-        run_child(
-            zygote.lammps,
-            zygote.recorder,
-            zygote.log_end,
-            zygote.confinement,
-            steps,
-            order,
-            ends_at_s,
-            zygote.record,
-        )
+        run()
     status, usage, killed_for = zygote.watch.end(child, order.number)
+    for stream in _OUTPUTS:
+        os.dup2(zygote.nothing, stream)
     if zygote.own_root:
         _kill_descendants()
     code = os.waitstatus_to_exitcode(status)
