@@ -44,13 +44,9 @@ def _processor() -> str:
 
 def request_key(request: RunRequest, machine: str = "") -> str:
     """Return the identity of a request: everything that its result depends on."""
-    parts = [
-        machine.encode(),
-        request.script.encode(),
-        to_json(request.limits),
-        to_json(request.task),
-        to_json((request.want_outputs, request.image_pixels, request.want_evidence)),
-    ]
+    known = (machine, request.script, request.limits, request.task)
+    wanted = (request.want_outputs, request.image_pixels, request.want_evidence)
+    parts = [to_json((*known, *wanted))]
     for name, content in sorted(request.files.items()):
         parts += [name.encode(), content]
     digest = hashlib.sha256()

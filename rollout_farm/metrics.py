@@ -27,11 +27,11 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._runs = Counter(
+        self._is_served = False
+        runs = Counter(
             "mdx_farm_runs", "Scripts run, by how they ended", ["status"], registry=self.registry
         )
-        for status in RunStatus:
-            self._runs.labels(status)  # shown from the start, as 0
+        self._ended = {status: runs.labels(status) for status in RunStatus}  # shown as 0
         self._run_s = self._histogram("mdx_farm_run_seconds", "Wall time of a script")
         self._cpu_s = self._histogram("mdx_farm_cpu_seconds", "CPU time of a script")
         self._queue_s = self._histogram("mdx_farm_queue_seconds", "Time that a script waited")
@@ -45,8 +45,10 @@ class Metrics:
         return Histogram(name, text, buckets=_SECONDS, registry=self.registry)
 
     def count_run(self, result: RunResult) -> None:
-        """Count a script that was run."""
-        self._runs.labels(result.status).inc()
+        """Count a script that was run, where somebody may ask."""
+        if not self._is_served:
+            return
+        self._ended[result.status].inc()
         self._run_s.observe(result.timings.wall_s)
         self._cpu_s.observe(result.timings.cpu_s)
         self._queue_s.observe(result.timings.queue_s)
@@ -58,6 +60,7 @@ class Metrics:
     def serve(self, listen: str, pool: "Pool", results: "ResultCache") -> None:
         """Answer Prometheus at `host:port` for as long as the process lives. Raises FarmError."""
         self.registry.register(_State(pool, results))
+        self._is_served = True
         host, port = split_host_port(listen)
         try:
             start_http_server(port, addr=host, registry=self.registry)

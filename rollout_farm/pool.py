@@ -43,6 +43,8 @@ class Pool:
         self._waiting: list[tuple[int, int, asyncio.Future[Slot]]] = []  # heap
         self._arrivals = itertools.count()
         self._slots: set[Slot] = set()
+        self._heard: set[Slot] = set()  # those that the event loop listens to
+        self._ready: dict[Slot, asyncio.Future[None]] = {}  # who waits for a slot's answer
         self._closing = False
         self._repairs: set[asyncio.Task[None]] = set()
         # one thread for each slot, and one for each that starts in place of a lost one
@@ -77,6 +79,8 @@ class Pool:
         for task in repairs:
             task.cancel()
         await asyncio.gather(*repairs, return_exceptions=True)
+        for slot in self._slots:
+            self._stop_hearing(slot)
         await asyncio.gather(*(self._in_thread(slot.close) for slot in self._slots))
         self._threads.shutdown(wait=False)
 
@@ -146,10 +150,10 @@ class Pool:
             if watch:
                 watch(run)
             try:
-                await _readable(slot, time_to_give_up_s(request))
+                await self._readable(slot, time_to_give_up_s(request))
             except asyncio.CancelledError:
                 slot.cancel(run)
-                await _readable(slot, time_to_give_up_s(request))
+                await self._readable(slot, time_to_give_up_s(request))
                 with contextlib.suppress(SlotLostError):  # nobody is there to run it for again
                     slot.end(run)
                     lost = False
@@ -162,8 +166,36 @@ class Pool:
             self.num_busy -= 1
             self._give_back(slot, lost)
 
+    async def _readable(self, slot: Slot, timeout_s: float) -> None:
+        """Wait until the slot has something to say, or `timeout_s` are over."""
+        loop = asyncio.get_running_loop()
+        self._ready[slot] = ready = loop.create_future()
+        if slot not in self._heard:
+            self._heard.add(slot)
+            loop.add_reader(slot.fileno(), self._wake, slot)
+        timer = loop.call_later(timeout_s, _complete, ready)
+        try:
+            await ready
+        finally:
+            timer.cancel()
+            del self._ready[slot]
+
+    def _wake(self, slot: Slot) -> None:
+        """Tell who waits for a slot; where nobody does, listen to it no more until then."""
+        if slot in self._ready:
+            _complete(self._ready[slot])
+        else:
+            self._stop_hearing(slot)
+
+    def _stop_hearing(self, slot: Slot) -> None:
+        if slot in self._heard:
+            self._heard.remove(slot)
+            asyncio.get_running_loop().remove_reader(slot.fileno())
+
     async def _finish(self, request: RunRequest, result: RunResult) -> RunResult:
         """Add the reward, leave out the outputs that nobody asked for."""
+        if not request.task and not result.outputs:
+            return result
         reward = None
         if request.task:  # in a thread: whatever a stranger's script left is read there
             reward = await self._in_thread(score, request.task, request.script, result)
@@ -203,6 +235,7 @@ class Pool:
     async def _replace(self, slot: Slot) -> None:
         """Put a new slot in the place of `slot`, however long that takes."""
         self._slots.discard(slot)
+        self._stop_hearing(slot)
         await self._in_thread(slot.close)
         while True:
             with contextlib.suppress(Exception):  # tried again until it works
@@ -234,19 +267,6 @@ class Pool:
         return slot
 
 
-async def _readable(slot: Slot, timeout_s: float) -> None:
-    """Wait until the slot has something to say, or `timeout_s` are over."""
-    loop, descriptor = asyncio.get_running_loop(), slot.fileno()
-    ready: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(descriptor, _wake, ready)
-    timer = loop.call_later(timeout_s, _wake, ready)
-    try:
-        await ready
-    finally:
-        timer.cancel()
-        loop.remove_reader(descriptor)
-
-
-def _wake(ready: "asyncio.Future[None]") -> None:
+def _complete(ready: "asyncio.Future[None]") -> None:
     if not ready.done():
         ready.set_result(None)
