@@ -8,6 +8,7 @@ mdx-farm bench
 """
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +28,7 @@ from mdx.lammps.run import (
     RunStatus,
     to_json,
 )
-from rollout_farm.config import ClientSecurity, WorkerConfig
+from rollout_farm.config import WORKER_ENVIRONMENT, ClientSecurity, WorkerConfig
 from rollout_farm.options import FarmPlace, farm_options, security_options
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def serve(
     **security: str | None,
 ) -> None:
     """Serve scripts over gRPC until SIGTERM, then finish what runs."""
+    os.environ |= WORKER_ENVIRONMENT | os.environ
     from rollout_farm import worker
     from rollout_farm.embedded import Ready
 

@@ -8,6 +8,10 @@ from dataclasses import dataclass, field
 
 from mdx.errors import ConfigError
 
+# For a worker's process, before gRPC is imported: a call then wakes gRPC's own threads seven times
+# less, and costs 0.1 to 0.2 ms CPU less. A gRPC that does not know the name ignores it.
+WORKER_ENVIRONMENT = {"GRPC_EXPERIMENTS": "-event_engine_listener"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class SecurityConfig:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import msgspec
 
 from mdx.errors import FarmError
-from rollout_farm.config import WorkerConfig
+from rollout_farm.config import WORKER_ENVIRONMENT, WorkerConfig
 from rollout_farm.slot import ROOT
 
 _START_TIMEOUT_S = 60.0
@@ -94,7 +94,12 @@ def _start(config: WorkerConfig, folder: str) -> "subprocess.Popen[bytes]":
         [sys.executable, "-P", "-c", _BOOT, ROOT, settings],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env={**os.environ, "GRPC_VERBOSITY": "NONE", "TMPDIR": folder},  # its slots' folders too
+        env={
+            **WORKER_ENVIRONMENT,
+            **os.environ,
+            "GRPC_VERBOSITY": "NONE",
+            "TMPDIR": folder,  # its slots' folders too
+        },
         cwd="/",
         start_new_session=True,  # Ctrl-C is the owner's to handle
     )
