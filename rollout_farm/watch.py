@@ -40,6 +40,7 @@ class Watch:
         self._orders = select.poll()
         self._orders.register(channel, select.POLLIN)
         self._deadline, self._max_bytes = 0.0, 0
+        self.num_looks = 0  # at the child that ended last; with the first it was over
         libc.hold_forks_until(_SIGNALS)
         fcntl.fcntl(channel, fcntl.F_SETOWN, os.getpid())
         flags = fcntl.fcntl(channel, fcntl.F_GETFL)
@@ -47,7 +48,7 @@ class Watch:
 
     def begin(self, deadline: float, max_bytes: int) -> None:
         """Prepare to fork a child that may run until then (`time.monotonic`) and write so much."""
-        self._deadline, self._max_bytes = deadline, max_bytes
+        self._deadline, self._max_bytes, self.num_looks = deadline, max_bytes, 0
         libc.forget_signals(_SIGNALS)
         if self._orders.poll(0):  # its signal was among them
             os.kill(os.getpid(), _ORDERED)
@@ -60,6 +61,7 @@ class Watch:
         Raises EOFError when the worker is gone, once the child is dead.
         """
         while True:
+            self.num_looks += 1
             ended, status, usage = os.wait4(child, os.WNOHANG)
             if ended:
                 return status, usage, None
@@ -69,6 +71,7 @@ class Watch:
                 _kill(child)
                 raise
             if reason:
+                self.num_looks += 1
                 return *_kill(child), reason
             signal.sigtimedwait(_SIGNALS, self._next_look_s())
 

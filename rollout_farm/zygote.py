@@ -60,6 +60,12 @@ class Zygote:
     no_input: libc.Call  # makes it a child's standard input
     watch: Watch
     mount: namespaces.JobMount | None  # of the job folder; None without namespaces
+    heap: tuple[tuple[int, int], ...] = ()  # where large pages are worth while
+
+    def collapse_heap(self) -> None:
+        """Put what Python and malloc hold into large pages; only while there is no child."""
+        for start, end in self.heap:
+            pages.collapse(start, end)
 
     @property
     def own_root(self) -> bool:
@@ -89,8 +95,9 @@ def main() -> None:
     gc.freeze()
     gc.disable()
     fresh = pages.reserve_heap(_FRESH_HEAP)
-    for heap in (m for m in mappings if m.path == pages.HEAP):
-        pages.collapse(heap.start, fresh)
+    heap = tuple((m.start, fresh) for m in mappings if m.path == pages.HEAP)
+    zygote = dataclasses.replace(zygote, heap=heap)
+    zygote.collapse_heap()
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         serve(zygote)
     if not zygote.own_root:
@@ -212,6 +219,8 @@ def _run(zygote: Zygote, order: Order, log: int) -> Report:
     status, usage, killed_for = zygote.watch.end(child, order.number)
     for stream in _OUTPUTS:
         os.dup2(zygote.nothing, stream)
+    if zygote.watch.num_looks > 1:  # each broke up large pages
+        zygote.collapse_heap()
     if zygote.own_root:
         _kill_descendants()
     code = os.waitstatus_to_exitcode(status)

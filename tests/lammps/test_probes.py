@@ -273,6 +273,19 @@ def test_log_is_that_of_the_script_without_probes(run_script, runs):
     assert "mdx" not in strip_probes(probed.log)
 
 
+@pytest.mark.parametrize("other", ["", "print mdx\n"])  # the word in a log means a closer look
+def test_the_time_that_is_left_is_taken_out_of_logs(other: str):
+    left = "  Walltime left : 0:00:58"
+    logs = {
+        f"{left}\na": "a",
+        f"a\n{left}\nb\n": "a\nb\n",
+        f"a\n{left}": "a",
+        f"a{left}": f"a{left}",
+    }
+    for log, want in logs.items():
+        assert strip_probes(other + log) == other + want
+
+
 def test_runs_in_files_included_by_an_if_are_probed(run_script):
     files = {"a.in": b"run 3\n"}
     text = f'{CRYSTAL}if "1 > 0" then "include ./a.in"\n'
