@@ -6,13 +6,15 @@ begin with `ERROR` are errors: the MPI library prints the word in lines of its o
 
 import math
 import re
+from collections import deque
 
 from mdx.lammps.run import ThermoTable
 
 _ERROR = re.compile(r"^ERROR.*", re.MULTILINE)
 _LAST_INPUT = re.compile(r"^Last input line: *(.*)", re.MULTILINE)
 _SOURCE = re.compile(r" ?\((?:\.\./)?src/\S*:\d+\)")
-_HEADER = re.compile(r"Step(?:[ \t]+[A-Za-z]\S*)*[ \t]*$", re.MULTILINE)
+_COLUMN = re.compile(r"[A-Za-z]")
+_HEADER = re.compile(r"\n[ \t]*Step(?=\s|\Z)")
 
 
 def clean_error(message: str) -> str:
@@ -30,36 +32,41 @@ def find_error(log: str) -> tuple[str, str | None] | None:
 
     The command is None where LAMMPS does not name it.
     """
-    errors = list(_ERROR.finditer(log))
-    if not errors:
+    last = deque(_ERROR.finditer(log), maxlen=1)
+    if not last:
         return None
-    command = _LAST_INPUT.search(log, errors[-1].end())
+    command = _LAST_INPUT.search(log, last[0].end())
     name = command.group(1).strip() if command else None
-    return clean_error(errors[-1].group()), name or None
+    return clean_error(last[0].group()), name or None
 
 
 def parse_thermo(log: str) -> tuple[ThermoTable, ...]:
     """Return the thermo tables of a log (styles one and custom), also one cut off by an error."""
-    tables, position = [], 0
-    while header := _HEADER.search(log, position):
-        if log[log.rfind("\n", 0, header.start()) + 1 : header.start()].strip():
-            position = header.end()
+    tables, end = [], 0
+    log = f"\n{log}"
+    while header := _HEADER.search(log, end):
+        columns, _, end = _line(log, header.start())
+        if not all(map(_COLUMN.match, columns)):
             continue
-        columns = tuple(header.group().split())
         rows: list[tuple[float | None, ...]] = []
-        position = header.end() + 1
-        while position < len(log):
-            end = log.find("\n", position) % (len(log) + 1)  # the log's end where there is none
-            line = log[position:end]
-            values = _numbers(line.split(), len(columns))
+        while end < len(log):
+            fields, line, next_end = _line(log, end)
+            values = _numbers(fields, len(columns))
             if values is not None:
                 rows.append(values)
             elif not line.startswith(("WARNING", "Fix halt")):
                 break
-            position = end + 1
+            end = next_end
         if rows:
-            tables.append(ThermoTable(columns=columns, rows=tuple(rows)))
+            tables.append(ThermoTable(columns=tuple(columns), rows=tuple(rows)))
     return tuple(tables)
+
+
+def _line(log: str, end: int) -> tuple[list[str], str, int]:
+    """Return the fields of the line after the one that ends at `end`, the line, and its end."""
+    next_end = log.find("\n", end + 1) % (len(log) + 1)  # the log's end where there is none
+    line = log[end + 1 : next_end]
+    return line.split(), line, next_end
 
 
 def _numbers(fields: list[str], num_fields: int) -> tuple[float | None, ...] | None:

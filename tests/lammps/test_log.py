@@ -55,4 +55,5 @@ def test_only_a_line_that_begins_with_step_and_names_columns_is_a_header():
     rows = "".join(TABLE.splitlines(keepends=True)[1:3])
     for line in ("print Step Temp TotEng", "StepTemp Temp TotEng", "Step 1 2", "Step Temp 3rd"):
         assert parse_thermo(f"{line}\n{rows}") == (), line
-    assert len(parse_thermo(f"print Step Temp\nStep Temp TotEng\n{rows}")) == 1
+    for line in ("print Step Temp", "Step 1"):
+        assert len(parse_thermo(f"{line}\nStep Temp TotEng\n{rows}")) == 1, line
