@@ -69,6 +69,9 @@ class Plan:
     hbm_bytes: int
     temporary_bytes: int
     compiled_argument_bytes: int | None  # None where nothing was compiled, or the compiler refused
+    live_bytes: (
+        int | None
+    )  # the most that is in use at one time, the rest is packing; None as above
     estimated_bytes: int
     compile_s: float
     compile_cpu_s: float
@@ -107,6 +110,7 @@ class Plan:
             "argument_bytes": self.step.argument_bytes,
             "compiled_argument_bytes": self.compiled_argument_bytes,
             "temporary_bytes": self.temporary_bytes,
+            "live_bytes": self.live_bytes,
             "estimated_bytes": self.estimated_bytes,
             "sampler_bytes": sampler_bytes(self.wanted, self.step),
             "tokens_per_step": self.step.rows * self.step.seq_len,
@@ -167,6 +171,7 @@ def make_plan(
         "hbm_bytes": guess.total,
         "temporary_bytes": guess.temporaries,
         "compiled_argument_bytes": None,
+        "live_bytes": None,
         "compile_s": 0.0,
         "compile_cpu_s": 0.0,
         "projection": Projection(
@@ -214,6 +219,7 @@ def _compiled(
         "hbm_bytes": memory.argument_size_in_bytes + memory.temp_size_in_bytes + written,
         "temporary_bytes": memory.temp_size_in_bytes,
         "compiled_argument_bytes": memory.argument_size_in_bytes,
+        "live_bytes": memory.peak_memory_in_bytes,
         "projection": project(parse_module(text), topology, loop_trips=step.num_microbatches),
     }
 

@@ -3,8 +3,10 @@
     model FLOPs   6 (every weight of a product) per token: forward 2, backward 4; 4 where the weight
                   is frozen (LoRA). Attention adds 6 L N H T per token: its causal half of 12.
     arguments     exact: state, base and batch as they are sharded
-    temporaries   gradients, what the layers keep (`ComputeConfig.remat`), one layer's work, the
-                  gathered head and embedding with their gradients, one block of logits
+    temporaries   what the layers keep (`ComputeConfig.remat`), the weights in half precision, sums
+                  over microbatches, and the larger of two: the loss (gathered head, its float32
+                  gradient, a block of logits and of their gradient, four arrays of hidden states)
+                  and the backward pass (gradients, one layer's work)
 
 Recomputation and padding are no model FLOPs. Segments are taken to be as long as a row.
 
@@ -61,12 +63,15 @@ def estimate_memory(step: PlannedStep, compute: ComputeConfig) -> Memory:
     tensor = mesh.shape["tensor"]
     width = 2 if compute.dtype == "bfloat16" else 4
     trained = sum(_bytes(leaf) for leaf in jax.tree.leaves(step.state.params))
-    gradients = trained * (2 if step.num_microbatches > 1 else 1)
+    summed = trained if step.num_microbatches > 1 else 0
     kept = model.num_hidden_layers * tokens * width * _kept(model, compute.remat, tensor)
+    halves = trained * width // 4 if step.base is None and width < 4 else 0
     table = model.vocab_size * model.hidden_size // tensor
     head = table * (width + (4 if step.base is None else 0))
-    logits = 3 * 4 * min(compute.vocab_block, tokens) * model.vocab_size // tensor
-    temporaries = gradients + kept + max(_layer_work(model, tokens, width, tensor), head + logits)
+    logits = 2 * 4 * min(compute.vocab_block, tokens) * model.vocab_size // tensor
+    loss = head + logits + 4 * tokens * model.hidden_size * width
+    layer = trained + _layer_work(model, tokens, width, tensor)
+    temporaries = summed + kept + halves + max(loss, layer)
     return Memory(arguments=step.argument_bytes, temporaries=int(temporaries))
 
 
@@ -84,7 +89,7 @@ def _kept(model: ModelConfig, remat: str, tensor: int) -> float:
     return {
         "full": D,
         "attention": 2 * D + 2 * queries + pairs,
-        "minimal": 3 * D + 2 * queries + pairs + 2 * F,
+        "minimal": 2 * D + 2 * queries + pairs + 2 * F,
         "none": 8 * D + 4 * queries + 3 * pairs + 5 * F,
     }[remat]
 

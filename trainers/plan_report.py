@@ -37,7 +37,8 @@ def rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("HBM a device", f"{facts['hbm_bytes_per_chip'] / _GB:.2f} GB"),
         ("  arguments", f"{facts['argument_bytes'] / _GB:.2f} GB (by hand, exact)"),
         ("  temporaries", f"{facts['temporary_bytes'] / _GB:.2f} GB"),
-        ("  all, by hand", f"{facts['estimated_bytes'] / _GB:.2f} GB"),
+        ("  in use at a time", _gb(facts["live_bytes"])),
+        ("  the same, by hand", _gb(facts["estimated_bytes"])),
         ("tokens a step", f"{facts['tokens_per_step']:,}"),
         ("model FLOPs a step", f"{facts['model_flops']:.3e} (causal half of attention)"),
     ]
@@ -60,3 +61,7 @@ def rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("compile", f"{facts['compile_s']:.0f} s ({facts['compile_cpu_s']:.0f} CPU-s)"),
         ("method", facts["method"]),
     ]
+
+
+def _gb(num_bytes: int | None) -> str:
+    return "not compiled" if num_bytes is None else f"{num_bytes / _GB:.2f} GB"

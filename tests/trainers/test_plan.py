@@ -181,6 +181,13 @@ def test_more_remat_is_estimated_to_keep_less(step):
     assert len(set(totals)) == 4
 
 
+def test_a_count_by_hand_agrees_with_what_the_compiler_finds_in_use():
+    files = ("configs/qwen3_0.6b/sft.yaml", "configs/qwen3_0.6b/v5p.yaml")
+    plan = make_plan(load_plan_config(None, files, ()), parse_topology("v5p:2x2x1"))
+    assert plan.estimated_bytes == pytest.approx(plan.live_bytes, rel=0.05)
+    assert plan.live_bytes < plan.hbm_bytes < 1.5 * plan.live_bytes  # with gaps
+
+
 def test_an_impossible_set_up_says_by_how_much_it_is_over():
     model = dataclasses.replace(MODEL, hidden_size=8192, intermediate_size=65536, vocab_size=65536)
     config = sft_config(data=DataConfig(batch_size=4, seq_len=128))
