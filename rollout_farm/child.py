@@ -1,18 +1,20 @@
 """The throw-away process: put on the sandbox, run one script, write down what happened.
 
-Everything after `confine` runs under the sandbox and counts against the script's limits. The
-process ends by `os._exit`; a script that ends it itself (`quit`, a crash) leaves no record, and
+Everything after the sandbox's steps runs under the sandbox and counts against the script's limits.
+The process ends by `os._exit`; a script that ends it itself (`quit`, a crash) leaves no record, and
 that is how it is found out. Each object that is touched here costs the copy of a page: whatever
 can be done before the fork or after the end is done there.
 """
 
+import ctypes
+import itertools
+import math
 import mmap
 import os
 import struct
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import NoReturn
 
 import msgspec
 
@@ -22,7 +24,7 @@ from mdx.lammps.recorder import Recorder
 from mdx.lammps.run import IMAGE_NAME, Evidence, RunLimits
 from rollout_farm import libc
 from rollout_farm.messages import MAX_RECORD_BYTES, SCRIPT_NAME, ChildRecord, Order
-from rollout_farm.sandbox import Confinement, confine
+from rollout_farm.sandbox import NO_PID
 
 _OUT_OF_MEMORY_TEXTS = ("Failed to allocate", "Failed to reallocate", "bad_alloc")
 _LOG = 1
@@ -40,9 +42,7 @@ pair_coeff 1 1 1.0 1.0
 fix 1 all nve
 """
 _LENGTH = struct.Struct("q")
-_NOTHING = Evidence()
 _PLAIN = ChildRecord()  # of a script that reached its end, where nobody wants evidence
-_PLAIN_JSON = msgspec.json.encode(_PLAIN)
 
 
 class LogEnd:
@@ -72,6 +72,7 @@ class RecordMemory:
 
     def __init__(self) -> None:
         self._shared = mmap.mmap(-1, _LENGTH.size + MAX_RECORD_BYTES)
+        self._address = ctypes.byref(ctypes.c_char.from_buffer(self._shared))
 
     def clear(self) -> None:
         """Forget what the last child wrote."""
@@ -79,12 +80,18 @@ class RecordMemory:
 
     def write(self, record: ChildRecord) -> None:
         """Write a record; one that is too long says only that."""
-        content = _PLAIN_JSON if record is _PLAIN else msgspec.json.encode(record)
+        content = msgspec.json.encode(record)
         if len(content) > MAX_RECORD_BYTES:
             note = f"its record had {len(content)} bytes"
             content = msgspec.json.encode(replace(record, evidence=Evidence(), note=note))
         self._shared[_LENGTH.size : _LENGTH.size + len(content)] = content
         _LENGTH.pack_into(self._shared, 0, len(content))
+
+    def write_call(self, record: ChildRecord) -> libc.Call:
+        """Prepare to write a short record."""
+        content = msgspec.json.encode(record)
+        whole = _LENGTH.pack(len(content)) + content
+        return libc.call("memmove", self._address, whole, ctypes.c_size_t(len(whole)))
 
     def read(self) -> bytes:
         """Return what the child wrote, empty if it wrote nothing."""
@@ -92,29 +99,52 @@ class RecordMemory:
         return self._shared[_LENGTH.size : _LENGTH.size + min(max(length, 0), MAX_RECORD_BYTES)]
 
 
-def run_child(
+def prepare_child(
     lammps: Lammps,
     recorder: Recorder,
     log_end: LogEnd,
-    confinement: Confinement,
+    own_pid: "ctypes.Array[ctypes.c_uint32]",
     steps: tuple[libc.Call, ...],
     order: Order,
     ends_at_s: float | None,
     record: RecordMemory,
-) -> NoReturn:
-    """Run the script in the job folder, write its `ChildRecord` to `record`, and exit."""
-    try:
-        confine(confinement, steps)
-        os.closerange(_LOG + 2, _MAX_DESCRIPTORS)  # the channel and the ruleset lie there
-        outcome = _run(lammps, recorder, log_end, order, ends_at_s)
-    except MemoryError:
-        outcome = ChildRecord(out_of_memory=True)
-    except BaseException as error:  # the boundary: this process runs a stranger's script
-        outcome = ChildRecord(defect=f"{type(error).__name__}: {error}")
-    try:
-        record.write(outcome)
-    finally:
-        os._exit(0)
+    *,
+    close: Callable[[int, int], None] = os.closerange,
+    leave: Callable[[int], object] = os._exit,
+) -> Callable[[], None]:
+    """Return what a forked child calls at once: it runs the script in the job folder and exits.
+
+    It leaves a `ChildRecord` in `record`. What a script needs that reaches its end, and of which
+    nobody wants evidence, is looked up here, before the fork. `own_pid` and `steps` are those of
+    the sandbox.
+    """
+    run_script, has_error = lammps.file_call(SCRIPT_NAME), lammps.has_error_call()
+    flush, write_plain = libc.flush_streams_call(), record.write_call(_PLAIN)
+    get_pid, now = os.getpid, time.monotonic
+    is_plain = not (order.want_evidence or order.image_pixels)
+    soft_end_s = math.inf if ends_at_s is None else ends_at_s
+
+    def child() -> None:
+        try:
+            own_pid[0] = get_pid()
+            for step in steps:
+                if step() < 0:
+                    libc.make([step])  # once more, for the error's name
+            close(_LOG + 2, _MAX_DESCRIPTORS)  # the channel and the ruleset lie there
+            run_script()
+            if is_plain and not has_error() and now() < soft_end_s:
+                flush()
+                write_plain()
+            else:
+                record.write(_outcome(lammps, recorder, log_end, order, soft_end_s))
+        except MemoryError:
+            record.write(ChildRecord(out_of_memory=True))
+        except BaseException as error:  # the boundary: this process runs a stranger's script
+            record.write(ChildRecord(defect=f"{type(error).__name__}: {error}"))
+        finally:
+            leave(0)
+
+    return child
 
 
 class _Rehearsed(Lammps):
@@ -125,14 +155,20 @@ class _Rehearsed(Lammps):
         self._functions: list[Callable[[list[str]], None]] = []
 
     def add_command(self, name: str, function: Callable[[list[str]], None]) -> None:
-        """Remember a function for `file`."""
+        """Remember a function for `file_call`."""
         self._functions.append(function)
 
-    def file(self, path: str) -> None:
-        """Run a script, and then each function with the arguments of a short run."""
-        super().file(path)
-        for function, words in zip(self._functions, ("10", "0 0 1 1"), strict=True):
-            function(words.split())
+    def file_call(self, path: str) -> Callable[[], None]:
+        """Prepare to run a script, and then each function with the arguments of a short run."""
+        run_script, has_error = super().file_call(path), self.has_error_call()
+
+        def rehearsed() -> None:
+            run_script()
+            if not has_error():
+                for function, words in zip(self._functions, ("10", "0 0 1 1"), strict=True):
+                    function(words.split())
+
+        return rehearsed
 
 
 def rehearse(arguments: tuple[str, ...], folder: str) -> None:
@@ -144,15 +180,25 @@ def rehearse(arguments: tuple[str, ...], folder: str) -> None:
     here, log, stdout = os.getcwd(), os.memfd_create("rehearsal"), os.dup(_LOG)
     os.chdir(folder)
     os.dup2(log, _LOG)
-    record = RecordMemory()
+    record, orders = RecordMemory(), (Order(number=0), Order(number=0, want_evidence=False))
     try:
-        for text in (_REHEARSAL, "nonsense\n") * _NUM_REHEARSALS:
+        for text, order in itertools.product((_REHEARSAL, "nonsense\n"), orders * _NUM_REHEARSALS):
             with open(SCRIPT_NAME, "w", encoding="utf-8") as script:
                 script.write(text)
             lammps, log_end = _Rehearsed(arguments), LogEnd()
-            recorder = Recorder(lammps, on_error=log_end.note)
-            ends_at_s = end_runs_after(lammps, RunLimits().wall_time_s)
-            record.write(_run(lammps, recorder, log_end, Order(number=0), ends_at_s))
+            run = prepare_child(
+                lammps,
+                Recorder(lammps, on_error=log_end.note),
+                log_end,
+                NO_PID,
+                (),
+                order,
+                end_runs_after(lammps, RunLimits().wall_time_s),
+                record,
+                close=lambda *_: None,
+                leave=lambda _: None,
+            )
+            run()
             lammps.close()
         os.unlink(SCRIPT_NAME)
     finally:
@@ -175,22 +221,21 @@ def end_runs_after(lammps: Lammps, wall_time_s: float) -> float | None:
     return now + soft_limit_s
 
 
-def _run(
-    lammps: Lammps, recorder: Recorder, log_end: LogEnd, order: Order, ends_at_s: float | None
+def _outcome(
+    lammps: Lammps, recorder: Recorder, log_end: LogEnd, order: Order, soft_end_s: float
 ) -> ChildRecord:
+    """Return what a script came to that has just been run."""
     error: str | None = None
     try:
-        lammps.file(SCRIPT_NAME)
+        lammps.raise_error()
     except LammpsError as failure:
         error = recorder.error or str(failure)
     log_end.note()
-    timed_out = ends_at_s is not None and time.monotonic() >= ends_at_s
-    evidence, note = _NOTHING, None
+    timed_out = time.monotonic() >= soft_end_s
+    evidence, note = Evidence(), None
     if order.want_evidence or order.image_pixels:
         evidence, note = _look(lammps, recorder, order, whole=not (error or timed_out))
         log_end.cut()
-    elif error is None and not timed_out:
-        return _PLAIN
     return ChildRecord(
         error=error,
         out_of_memory=error is not None and any(t in error for t in _OUT_OF_MEMORY_TEXTS),

@@ -74,7 +74,7 @@ def restricted(ruleset: int) -> libc.Call:
     Needs no_new_privs to be set.
     """
     number = ctypes.c_long(_RESTRICT_SELF)
-    return libc.call("syscall", number, ctypes.c_int(ruleset), ctypes.c_uint32(0))
+    return libc.call("syscall", number, ruleset, 0)
 
 
 def _allow(ruleset: int, path: str, rights: int) -> None:

@@ -5,11 +5,11 @@ Only what the sandbox needs: mount, unshare, prctl, capset and raw `syscall`. Li
 
 import ctypes
 import functools
+import mmap
 import os
 import signal
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
 
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
@@ -28,7 +28,8 @@ MNT_DETACH = 2
 
 _CAPABILITY_VERSION_3 = 0x20080522
 _SIGNAL_SET_BYTES = 128  # sigset_t of glibc and musl
-_LINE_BUFFERED = 1  # _IOLBF of glibc and musl
+_FULLY_BUFFERED, _LINE_BUFFERED = 0, 1  # _IOFBF and _IOLBF of glibc and musl
+_SIGNAL_RECORD_BYTES = 128  # struct signalfd_siginfo
 
 
 @functools.cache
@@ -42,23 +43,19 @@ def _holding_the_interpreter() -> ctypes.PyDLL:
     return ctypes.PyDLL(None, use_errno=True)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Call:
-    """A call of the C library with its arguments made beforehand: `make` touches little memory."""
-
-    function: Callable[..., int]
-    arguments: tuple[object, ...]
-    what: str
-
-    def make(self) -> None:
-        """Make the call; raises OSError."""
-        if self.function(*self.arguments) < 0:
-            _checked(-1, self.what)
+Call = functools.partial[int]  # of the C library, with its arguments made beforehand
 
 
 def call(name: str, *arguments: object) -> Call:
-    """Prepare a call whose arguments are ctypes objects, which are kept."""
-    return Call(function=getattr(_holding_the_interpreter(), name), arguments=arguments, what=name)
+    """Prepare a call for `make`; what is no pointer or C int needs to be a ctypes object."""
+    return functools.partial(getattr(_holding_the_interpreter(), name), *arguments)
+
+
+def make(calls: Iterable[Call]) -> None:
+    """Make prepared calls, touching little memory; raises OSError at the first that fails."""
+    for prepared in calls:
+        if prepared() < 0:
+            _checked(-1, prepared.func.__name__)
 
 
 def syscall(number: int, *arguments: object) -> int:
@@ -92,7 +89,7 @@ def unshare(flags: int) -> None:
 
 def prctl(option: int, argument: int) -> None:
     """Set one attribute of this process."""
-    attribute_set(option, argument).make()
+    make([attribute_set(option, argument)])
 
 
 def attribute_set(option: int, argument: int) -> Call:
@@ -109,7 +106,7 @@ def capabilities_dropped() -> Call:
 
 def drop_capabilities() -> None:
     """Give up every capability in the effective, permitted and inheritable sets."""
-    capabilities_dropped().make()
+    make([capabilities_dropped()])
 
 
 def fork() -> int:
@@ -128,28 +125,57 @@ def kill_all() -> bool:
     return _holding_the_interpreter().kill(-1, int(signal.SIGKILL)) == 0
 
 
-def prepared(name: str, *arguments: object) -> Callable[[], int]:
-    """Return a call of the C library that touches next to no memory of Python's, and its result."""
-    return functools.partial(getattr(_holding_the_interpreter(), name), *arguments)
+def hold_forks_until(numbers: Collection[signal.Signals]) -> None:
+    """Block these signals; from here on a `fork` returns to its parent once one of them comes.
+
+    A parent that goes on writes to memory that it shares with its child, and has each page copied.
+    Held within the C library's fork it touches its stack and little else. What holds it is the
+    one function without arguments that waits for something the caller can choose: `getchar`.
+    Standard input becomes a descriptor of signals for that; children have to replace it. Other C
+    libraries than glibc return at once.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    mask = sum(1 << (number - 1) for number in numbers)
+    signals = mask.to_bytes(_SIGNAL_SET_BYTES, sys.byteorder)
+    flags = ctypes.c_int(os.O_CLOEXEC)
+    descriptor = _checked(library().signalfd(ctypes.c_int(-1), signals, flags), "signalfd")
+    os.dup2(descriptor, 0, inheritable=False)
+    os.close(descriptor)
+    if hasattr(library(), "__register_atfork"):
+        library().setvbuf(_stream("stdin"), _room(), _FULLY_BUFFERED, _SIGNAL_RECORD_BYTES)
+        library().__register_atfork(None, library().getchar, None, None)
 
 
-def signal_descriptor(number: signal.Signals) -> int:
-    """Block a signal in this process and return a descriptor that can be read once it comes."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {number})
-    signals = (1 << (number - 1)).to_bytes(_SIGNAL_SET_BYTES, sys.byteorder)
-    flags = ctypes.c_int(os.O_CLOEXEC | os.O_NONBLOCK)
-    return _checked(library().signalfd(ctypes.c_int(-1), signals, flags), "signalfd")
+def forget_signals(numbers: Collection[signal.Signals]) -> None:
+    """Take the blocked signals that have come, so that only a later one ends a `fork`."""
+    library().__fpurge(_stream("stdin"))
+    while signal.sigtimedwait(numbers, 0):
+        pass
+
+
+@functools.cache
+def _room() -> ctypes.Array[ctypes.c_char]:
+    """Return memory for one record of a signal, in a page of its own that no fork copies."""
+    return (ctypes.c_char * _SIGNAL_RECORD_BYTES).from_buffer(mmap.mmap(-1, mmap.PAGESIZE))
+
+
+def _stream(name: str) -> ctypes.c_void_p:
+    return ctypes.c_void_p.in_dll(library(), name)
 
 
 def line_buffer_stdout() -> None:
     """Make C's stdout line-buffered, so that a killed process leaves its last lines."""
-    stdout = ctypes.c_void_p.in_dll(library(), "stdout")
-    library().setvbuf(stdout, None, _LINE_BUFFERED, ctypes.c_size_t(1 << 12))
+    library().setvbuf(_stream("stdout"), None, _LINE_BUFFERED, ctypes.c_size_t(1 << 12))
 
 
 def flush_streams() -> None:
     """Write out the buffers of all C streams."""
-    library().fflush(None)
+    flush_streams_call()()
+
+
+def flush_streams_call() -> Call:
+    """Prepare `flush_streams`."""
+    return call("fflush", None)
 
 
 def _checked(returned: int, what: str) -> int:

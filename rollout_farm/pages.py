@@ -2,8 +2,8 @@
 
 A fork copies the page tables of anonymous memory and not those of files: a child takes a fault for
 every 64 KiB of code that it runs, and pays again at its end. So a zygote holds what is never
-written of its libraries in anonymous pages of 2 MiB (`hold_libraries`), and what Python and malloc
-hold, too (`collapse`). And what LAMMPS allocates in a child is to be fresh:
+written of the libraries that children use in anonymous pages of 2 MiB (`hold_libraries`), and what
+Python and malloc hold, too (`collapse`). And what LAMMPS allocates in a child is to be fresh:
 malloc would hand out the holes that the zygote's start left, each page of which is a copy, so they
 are filled, and malloc serves from new pages of 2 MiB (`reserve_heap`).
 
@@ -25,11 +25,16 @@ _POLICY = "/sys/kernel/mm/transparent_hugepage/enabled"
 _MAP_FAILED = ctypes.c_void_p(-1).value
 _READ_WRITE = mmap.PROT_READ | mmap.PROT_WRITE
 _MADV_DONTNEED, _MADV_HUGEPAGE, _MADV_COLLAPSE = 4, 14, 25
+_MAP_FIXED = 0x10
 _MREMAP_MAYMOVE, _MREMAP_FIXED = 1, 2
 _READ_ONLY, _CODE = "r--p", "r-xp"
-_MAPPING = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S+) \S+ \S+ \S+ *(.*)")
+_MAPPING = re.compile(
+    r"^([0-9a-f]+)-([0-9a-f]+) (\S+) \S+ \S+ \S+ *(.*)\n(?:\w+: .*\n)*?"
+    r"Rss: +(\d+) kB\n(?:\w+: .*\n)*?Anonymous: +(\d+) kB\n",
+    re.MULTILINE,
+)
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
-_SMALL_PAGES = 160 << 10  # for the parent's own passing needs, which would break up a huge page
+_SMALL_PAGES = 512 << 10  # for the parent's own needs, and for what children use sparsely
 _LARGEST_HOLE = 1 << 20
 _SMALLEST_HOLE = 32
 _TAKEN_ONE_BY_ONE = 2048  # smaller holes are kept by their exact sizes
@@ -43,6 +48,8 @@ class Mapping:
     end: int
     mode: str
     path: str  # empty for anonymous memory
+    is_touched: bool  # whether some of it is in this process's page tables
+    is_written: bool  # whether some of it is a copy of the file's
 
 
 def open_mappings() -> int | None:
@@ -54,40 +61,75 @@ def open_mappings() -> int | None:
         with open(_POLICY, encoding="ascii") as policy:
             if "[never]" in policy.read():
                 return None
-        return os.open("/proc/self/maps", os.O_RDONLY | os.O_CLOEXEC)
+        return os.open("/proc/self/smaps", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
 
 
 def read_mappings(descriptor: int | None) -> list[Mapping]:
-    """Return what the descriptor lists now, and close it; nothing for None."""
+    """Return what the descriptor lists now; nothing for None."""
     if descriptor is None:
         return []
-    with os.fdopen(descriptor) as lines:
-        found = [match for line in lines.read().splitlines() if (match := _MAPPING.match(line))]
-    return [Mapping(start=int(m[1], 16), end=int(m[2], 16), mode=m[3], path=m[4]) for m in found]
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    with os.fdopen(descriptor, closefd=False) as lines:
+        found = _MAPPING.findall(lines.read())
+    return [
+        Mapping(
+            start=int(start, 16),
+            end=int(end, 16),
+            mode=mode,
+            path=path,
+            is_touched=touched_kb != "0",
+            is_written=written_kb != "0",
+        )
+        for start, end, mode, path, touched_kb, written_kb in found
+    ]
+
+
+def forget_code(mappings: Iterable[Mapping]) -> None:
+    """Take the code of libraries out of the page tables: what is used from now on comes back."""
+    for m in mappings:
+        if m.mode == _CODE and m.path.startswith("/") and not m.is_written:
+            _memory_calls().madvise(m.start, m.end - m.start, _MADV_DONTNEED)
 
 
 def hold_libraries(mappings: Iterable[Mapping]) -> None:
     """Put anonymous memory in the place of what is never written of libraries, the code included.
 
     Addresses and content stay. The constants that lie beside code become executable with it:
-    one stretch for each library forks faster than four.
+    one stretch for each library forks faster than four. Libraries whose code is not touched become
+    one stretch, too, but of a file in memory, whose page tables no fork copies.
     """
     fixed = [m for m in mappings if m.mode in (_READ_ONLY, _CODE) and m.path.startswith("/")]
-    whole, pieces = [], []
+    whole, pieces, unused = [], [], []
     for _, stretch in itertools.groupby(_numbered(fixed), key=lambda pair: pair[0]):
         parts = [part for _, part in stretch]
-        if any(part.mode == _CODE for part in parts):
-            start, end = parts[0].start, parts[-1].end
-            first, last = -(-start // _HUGE_PAGE) * _HUGE_PAGE, end // _HUGE_PAGE * _HUGE_PAGE
-            if last > first:
-                whole.append((first, last))
-                pieces += [(start, first), (last, end)]
-            else:
-                pieces.append((start, end))
+        code = [part for part in parts if part.mode == _CODE]
+        start, end = parts[0].start, parts[-1].end
+        first, last = -(-start // _HUGE_PAGE) * _HUGE_PAGE, end // _HUGE_PAGE * _HUGE_PAGE
+        if code and not any(part.is_touched for part in code):
+            unused.append((start, end))
+        elif code and last > first:
+            whole.append((first, last))
+            pieces += [(start, first), (last, end)]
+        elif code:
+            pieces.append((start, end))
+    _put_into_file(unused)
     for stretches in (whole, pieces):
         _replace([(start, end) for start, end in stretches if end > start])
+
+
+def _put_into_file(stretches: list[tuple[int, int]]) -> None:
+    """Copy stretches of memory into one file in memory, and map them from there."""
+    c, offset = _memory_calls(), 0
+    descriptor = os.memfd_create("code", os.MFD_CLOEXEC)
+    with os.fdopen(descriptor, "wb", buffering=0) as file:
+        for start, end in stretches:
+            file.write(ctypes.string_at(start, end - start))
+        for start, end in stretches:
+            mode, flags = mmap.PROT_READ | mmap.PROT_EXEC, mmap.MAP_PRIVATE | _MAP_FIXED
+            c.mmap(start, end - start, mode, flags, descriptor, offset)  # denied: nothing changes
+            offset += end - start
 
 
 def _numbered(mappings: list[Mapping]) -> Iterable[tuple[int, Mapping]]:
@@ -139,12 +181,12 @@ def collapse(start: int, end: int) -> None:
 def reserve_heap(num_bytes: int) -> int:
     """Have malloc serve what is allocated from here on out of fresh pages of 2 MiB.
 
-    Returns where they begin, 0 where nothing was done (elsewhere than glibc). Nothing is touched
-    yet. Children that fill a few megabytes then take a handful of page faults in place of a
-    thousand, two microseconds each.
+    Returns where they begin, 0 where nothing was done (elsewhere than glibc 2.33 or later).
+    Nothing is touched yet. Children that fill a few megabytes then take a handful of page faults
+    in place of a thousand, two microseconds each.
     """
     c = _memory_calls()
-    if not hasattr(c, "mallopt"):
+    if not hasattr(c, "mallinfo2"):
         return 0
     for option, value in (
         (_M_MMAP_THRESHOLD, num_bytes),
@@ -154,12 +196,27 @@ def reserve_heap(num_bytes: int) -> int:
         c.mallopt(option, ctypes.c_int(value))
     block = c.malloc(num_bytes - _HUGE_PAGE)  # of the heap, not a mapping of its own
     c.free(block)
-    _fill_holes(block)
+    if block > c.sbrk(0):  # the heap could not grow in one piece
+        return 0
+    _fill_holes(_top())
     # where `_fill_holes` looked there are small pages already
-    start = -(-(block + _LARGEST_HOLE + _SMALL_PAGES) // _HUGE_PAGE) * _HUGE_PAGE
-    c.malloc(start - block - _SMALL_PAGES)  # for ever
-    c.madvise(start, num_bytes // _HUGE_PAGE * _HUGE_PAGE, _MADV_HUGEPAGE)
+    start = -(-(_top() + _LARGEST_HOLE + _SMALL_PAGES) // _HUGE_PAGE) * _HUGE_PAGE
+    c.malloc(start - _SMALL_PAGES - _top())  # for ever
+    if start <= _top():
+        return 0
+    num_fresh = (c.sbrk(0) - start) // _HUGE_PAGE * _HUGE_PAGE
+    for advice in (_MADV_DONTNEED, _MADV_HUGEPAGE):  # what malloc left in passing breaks up a page
+        c.madvise(start, num_fresh, advice)
     return start
+
+
+def _top() -> int:
+    """Return from where on malloc's heap is free up to its end, but for the 16 bytes that say so.
+
+    That may lie below what was freed last: malloc joins it with free memory before it.
+    """
+    c = _memory_calls()
+    return c.sbrk(0) - c.mallinfo2().keepcost
 
 
 def _fill_holes(end: int) -> None:
@@ -177,6 +234,18 @@ def _fill_holes(end: int) -> None:
         size = size // 2 if size > _TAKEN_ONE_BY_ONE else size - 16
 
 
+class _MallocInfo(ctypes.Structure):
+    """What glibc's malloc holds: `struct mallinfo2`."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in (
+            *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
+            *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
+        )
+    ]
+
+
 @functools.cache
 def _memory_calls() -> ctypes.CDLL:
     """Return the C library with the signatures that are used here."""
@@ -191,8 +260,11 @@ def _memory_calls() -> ctypes.CDLL:
         "mprotect": (number, [pointer, size, number]),
         "malloc": (pointer, [size]),
         "free": (None, [pointer]),
+        "sbrk": (pointer, [ctypes.c_ssize_t]),
+        "mallinfo2": (_MallocInfo, []),
     }
     for name, (result, arguments) in signatures.items():
-        function = getattr(c, name)
-        function.restype, function.argtypes = result, arguments
+        if hasattr(c, name):
+            function = getattr(c, name)
+            function.restype, function.argtypes = result, arguments
     return c

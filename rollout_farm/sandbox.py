@@ -31,6 +31,7 @@ _ALLOWED_VARIABLES = {
 _ALLOWED_PREFIXES = ("OMP_", "UCX_")
 _MAX_DESCRIPTORS = 256
 _PROBE_BYTES = 1 << 16
+NO_PID = (ctypes.c_uint32 * 1)()  # nobody reads it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,11 @@ class Confinement:
     ruleset: int | None  # of landlock, None to leave that layer out
     filter: seccomp.Filter | None  # None to leave that layer out
     limits: bool  # False to leave that layer out
+
+    @property
+    def own_pid(self) -> "ctypes.Array[ctypes.c_uint32]":
+        """Where a process that takes the steps puts its id first."""
+        return self.filter.own_pid if self.filter else NO_PID
 
 
 def required_missing(layers: tuple[str, ...]) -> str | None:
@@ -107,6 +113,8 @@ def steps(confinement: Confinement, limits: RunLimits) -> tuple[libc.Call, ...]:
         made += _limited(confinement.own_bytes, limits)
     if confinement.ruleset is not None:
         made.append(landlock.restricted(confinement.ruleset))
+    if confinement.filter is not None:
+        made.append(confinement.filter.restricted)
     return tuple(made)
 
 
@@ -115,16 +123,14 @@ def confine(confinement: Confinement, prepared: tuple[libc.Call, ...]) -> None:
 
     Raises OSError where the host denies a step; the caller must then not run the script.
     """
-    for step in prepared:
-        step.make()
-    if confinement.filter is not None:
-        confinement.filter.restrict()
+    confinement.own_pid[0] = os.getpid()
+    libc.make(prepared)
 
 
 def _dropped(owner: int | None) -> list[libc.Call]:
     if owner is None:
         return [libc.capabilities_dropped()]
-    ids = [ctypes.c_uint(owner)] * 3  # a new uid loses the capabilities too
+    ids = [owner] * 3  # a new uid loses the capabilities too
     return [
         libc.call("setgroups", ctypes.c_size_t(0), None),
         libc.call("setresgid", *ids),
@@ -143,7 +149,7 @@ def _limited(own_bytes: int, limits: RunLimits) -> list[libc.Call]:
         resource.RLIMIT_NPROC: (0, 0),
     }
     return [
-        libc.call("setrlimit", ctypes.c_int(kind), (ctypes.c_ulong * 2)(*pair))
+        libc.call("setrlimit", int(kind), (ctypes.c_ulong * 2)(*pair))
         for kind, pair in values.items()
     ]
 
@@ -216,7 +222,7 @@ def _bare_process() -> str | None:
         if name not in _ALLOWED_VARIABLES and not name.startswith(_ALLOWED_PREFIXES):
             return f"the environment holds {name}"
     held = [number for number in range(3, _MAX_DESCRIPTORS) if _is_open(number)]
-    own = 3  # the channel, the watch, the ruleset
+    own = 3  # the channel, /dev/null, the ruleset
     return f"descriptors {held} are open" if len(held) > own else None
 
 

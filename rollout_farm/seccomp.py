@@ -7,7 +7,6 @@ so that a newer C library's probing does not kill a good script.
 """
 
 import ctypes
-import os
 import platform
 import struct
 
@@ -17,8 +16,12 @@ _SET_MODE_FILTER = 1
 _RET_KILL_PROCESS, _RET_ERRNO, _RET_ALLOW = 0x80000000, 0x00050000, 0x7FFF0000
 _EPERM = 1
 _LOAD, _JUMP_EQUAL, _JUMP_AT_LEAST, _JUMP_ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_LOAD_VALUE, _SKIP, _COPY_TO_X = 0x00, 0x05, 0x07
+_AND, _SHIFT_LEFT, _SHIFT_RIGHT, _SHIFT_RIGHT_BY_X = 0x54, 0x64, 0x74, 0x7C
 _NUMBER_OFFSET, _ARCH_OFFSET, _FIRST_ARGUMENT_OFFSET, _THIRD_ARGUMENT_OFFSET = 0, 4, 16, 32
 _PROT_EXEC = 4
+_ANSWERS = (_RET_ERRNO | _EPERM, _RET_ALLOW, _RET_KILL_PROCESS)  # two bits say which
+_GROUP = 16  # calls whose answers lie in one word
 _X32_BIT = 0x40000000
 _OWN_PID = 0x5EC0_0000 + 4711  # stands for the child's process id until it is known
 
@@ -161,25 +164,27 @@ _AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 
 
 class Filter:
-    """The filter, assembled once and put on each child. Raises OSError on other architectures."""
+    """The filter, assembled once and put on each child. Raises OSError on other architectures.
+
+    A process puts its id into `own_pid` and makes the call `restricted`, for ever. Needs
+    no_new_privs.
+    """
 
     def __init__(self) -> None:
         program = filter_program(_OWN_PID)
         self._instructions = ctypes.create_string_buffer(program, len(program))
-        self._own_pid = program.index(struct.pack("I", _OWN_PID))
+        place = program.index(struct.pack("I", _OWN_PID))
+        self.own_pid: ctypes.Array[ctypes.c_uint32] = (ctypes.c_uint32 * 1).from_buffer(
+            self._instructions, place
+        )
         address = ctypes.addressof(self._instructions)
-        self._restrict = libc.call(
+        self.restricted = libc.call(
             "syscall",
             ctypes.c_long(_SECCOMP[platform_index()]),
-            ctypes.c_uint(_SET_MODE_FILTER),
-            ctypes.c_uint(0),
+            _SET_MODE_FILTER,
+            0,
             ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(program) // 8, address)),
         )
-
-    def restrict(self) -> None:
-        """Put the filter on this process, for ever. Needs no_new_privs. Raises OSError."""
-        struct.pack_into("I", self._instructions, self._own_pid, os.getpid())
-        self._restrict.make()
 
 
 def platform_index() -> int:
@@ -193,8 +198,8 @@ def platform_index() -> int:
 def filter_program(own_pid: int) -> bytes:
     """Return the BPF program for this architecture, 8 bytes an instruction.
 
-    A binary search over the call numbers: the kernel tries every number when a filter is put on,
-    which for a list of comparisons takes longer than running a short script.
+    A binary search over groups of call numbers, then a table: each child has the program checked
+    and translated anew, in a time that grows with its length.
     """
     machine = platform_index()
     audit_arch = _AUDIT_ARCH[platform.machine()]
@@ -218,30 +223,60 @@ def filter_program(own_pid: int) -> bytes:
         _return(_RET_ERRNO | _EPERM),  # no new code: libraries are loaded before
         _return(_RET_ALLOW),
     ]
-    return b"".join(program + _search(_answers(machine)))
+    return b"".join(program + _looked_up(_tables(machine)))
 
 
-def _answers(machine: int) -> list[tuple[int, int]]:
-    """Return (first call number, answer) of each range of numbers with one answer, ascending."""
-    answers: dict[int, int] = {}
+def _tables(machine: int) -> list[tuple[int, int]]:
+    """Return (first group, table) of each range of groups of 16 call numbers with one table.
+
+    A table has two bits for each number of a group, its answer's place in `_ANSWERS`.
+    """
+    tables: dict[int, int] = {}
     for calls, answer in ((_ALLOWED, _RET_ALLOW), (_KILLED, _RET_KILL_PROCESS)):
-        answers |= {numbers[machine]: answer for numbers in calls.values() if numbers[machine] >= 0}
-    other = _RET_ERRNO | _EPERM
-    ranges = [(0, answers.get(0, other))]
-    for number in range(1, max(answers) + 2):
-        answer = answers.get(number, other)
-        if answer != ranges[-1][1]:
-            ranges.append((number, answer))
+        for number in (numbers[machine] for numbers in calls.values() if numbers[machine] >= 0):
+            group, place = divmod(number, _GROUP)
+            tables[group] = tables.get(group, 0) | _ANSWERS.index(answer) << 2 * place
+    ranges = [(0, tables.get(0, 0))]
+    for group in range(1, max(tables) + 2):
+        if (table := tables.get(group, 0)) != ranges[-1][1]:
+            ranges.append((group, table))
     return ranges
 
 
-def _search(ranges: list[tuple[int, int]]) -> list[bytes]:
-    """Return the instructions that find the range of a call's number and give its answer."""
+def _looked_up(ranges: list[tuple[int, int]]) -> list[bytes]:
+    """Return the instructions that find a call's answer in the table of its group."""
+    answered = [
+        _operation(_SHIFT_RIGHT_BY_X),
+        _operation(_AND, 3),
+        _jump(_JUMP_EQUAL, 1, 2, 0),
+        _jump(_JUMP_EQUAL, 2, 2, 0),
+        *map(_return, _ANSWERS),
+    ]
+    return [
+        _load(_NUMBER_OFFSET),
+        _operation(_AND, _GROUP - 1),
+        _operation(_SHIFT_LEFT, 1),
+        _operation(_COPY_TO_X),
+        _load(_NUMBER_OFFSET),
+        _operation(_SHIFT_RIGHT, _GROUP.bit_length() - 1),
+        *_search(ranges, 0),
+        *answered,
+    ]
+
+
+def _search(ranges: list[tuple[int, int]], num_after: int) -> list[bytes]:
+    """Return the instructions that load the table of group A, and skip `num_after` others."""
     if len(ranges) == 1:
-        return [_return(ranges[0][1])]
+        found = [_operation(_LOAD_VALUE, ranges[0][1])]
+        return [*found, _operation(_SKIP, num_after)] if num_after else found
     middle = len(ranges) // 2
-    below, above = _search(ranges[:middle]), _search(ranges[middle:])
+    above = _search(ranges[middle:], num_after)
+    below = _search(ranges[:middle], num_after + len(above))
     return [_jump(_JUMP_AT_LEAST, ranges[middle][0], len(below), 0), *below, *above]
+
+
+def _operation(kind: int, value: int = 0) -> bytes:
+    return struct.pack("HBBI", kind, 0, 0, value)
 
 
 def _load(offset: int) -> bytes:

@@ -1,13 +1,13 @@
-"""The wait for a child's end, its time, its files or a cancelled order: one blocking call.
+"""The wait for a child's end, its time, its files or a cancelled order.
 
-While a child lives, each page that its zygote writes is first copied, and stays a single page that
-every later fork copies by itself. So all that can be made before the fork is made there (`begin`),
-what follows it (`wait`) calls the kernel and little else, and the rest comes when the child is
-gone (`end`). The kernel tells of that by SIGCHLD, through a descriptor.
+While a child lives, each page that its zygote writes is first copied, and breaks up the large page
+around it, so that every later fork copies 512 entries for one. So `begin` makes everything ready,
+and the fork itself holds the zygote until there is something to do (`libc.hold_forks_until`): that
+is, but for long scripts, the child's end. Signals tell of all of it: the kernel raises SIGIO when
+an order comes.
 """
 
-import ctypes
-import math
+import fcntl
 import os
 import resource
 import select
@@ -19,13 +19,9 @@ from collections.abc import Callable
 from rollout_farm import libc
 from rollout_farm.messages import Order, close_all, receive
 
-_SIGNAL_RECORD_BYTES = 128  # struct signalfd_siginfo
-
-
-class _Polled(ctypes.Structure):
-    """C's struct pollfd."""
-
-    _fields_ = (("fd", ctypes.c_int), ("events", ctypes.c_short), ("revents", ctypes.c_short))
+_ENDED, _ORDERED, _TIMED = signal.SIGCHLD, signal.SIGIO, signal.SIGALRM
+_SIGNALS = (_ENDED, _ORDERED, _TIMED)
+_SHORTEST_S = 1e-3  # a timer of zero seconds is none
 
 
 class Watch:
@@ -41,46 +37,48 @@ class Watch:
         self, channel: socket.socket, too_much: Callable[[int], bool] | None, every_s: float
     ):
         self._channel, self._too_much, self._every_s = channel, too_much, every_s
-        self._signals = libc.signal_descriptor(signal.SIGCHLD)
-        self._polled = (_Polled * 2)(
-            _Polled(self._signals, select.POLLIN, 0), _Polled(channel.fileno(), select.POLLIN, 0)
-        )
-        self._left_ms = ctypes.c_int()
-        self.wait = libc.prepared("poll", self._polled, ctypes.c_ulong(2), self._left_ms)
+        self._orders = select.poll()
+        self._orders.register(channel, select.POLLIN)
         self._deadline, self._max_bytes = 0.0, 0
+        self.num_looks = 0  # at the child that ended last; with the first it was over
+        libc.hold_forks_until(_SIGNALS)
+        fcntl.fcntl(channel, fcntl.F_SETOWN, os.getpid())
+        flags = fcntl.fcntl(channel, fcntl.F_GETFL)
+        fcntl.fcntl(channel, fcntl.F_SETFL, flags | os.O_ASYNC)
 
     def begin(self, deadline: float, max_bytes: int) -> None:
-        """Prepare for a child that may run until then (`time.monotonic`) and write so much."""
-        self._deadline, self._max_bytes = deadline, max_bytes
-        self._be_ready()
+        """Prepare to fork a child that may run until then (`time.monotonic`) and write so much."""
+        self._deadline, self._max_bytes, self.num_looks = deadline, max_bytes, 0
+        libc.forget_signals(_SIGNALS)
+        if self._orders.poll(0):  # its signal was among them
+            os.kill(os.getpid(), _ORDERED)
+        signal.setitimer(signal.ITIMER_REAL, self._next_look_s())
 
     def end(self, child: int, number: int) -> tuple[int, resource.struct_rusage, str | None]:
-        """Wait for the child of order `number`, after a first `wait`.
+        """Wait for the child of order `number`, which was forked just now.
 
         Returns its status and use of resources as `os.wait4` does, and why it was killed, if so.
         Raises EOFError when the worker is gone, once the child is dead.
         """
         while True:
-            signalled, ordered = (one.revents for one in self._polled)
-            if signalled:
-                os.read(self._signals, _SIGNAL_RECORD_BYTES)
-                ended, status, usage = os.wait4(child, os.WNOHANG)
-                if ended:
-                    return status, usage, None
+            self.num_looks += 1
+            ended, status, usage = os.wait4(child, os.WNOHANG)
+            if ended:
+                return status, usage, None
             try:
-                reason = self._why_kill(number, bool(ordered))
+                reason = self._why_kill(number)
             except EOFError:
                 _kill(child)
                 raise
             if reason:
+                self.num_looks += 1
                 return *_kill(child), reason
-            self._be_ready()
-            self.wait()
+            signal.sigtimedwait(_SIGNALS, self._next_look_s())
 
-    def _why_kill(self, number: int, is_ordered: bool) -> str | None:
+    def _why_kill(self, number: int) -> str | None:
         if time.monotonic() >= self._deadline:
             return "timeout"
-        if is_ordered:
+        if self._orders.poll(0):
             order, _, descriptors = receive(self._channel, Order)
             close_all(descriptors)
             if order.cancel and order.number == number:
@@ -89,13 +87,9 @@ class Watch:
             return "output_limit"
         return None
 
-    def _be_ready(self) -> None:
-        left_s = self._deadline - time.monotonic()
-        if self._too_much:
-            left_s = min(left_s, self._every_s)
-        self._left_ms.value = max(0, math.ceil(left_s * 1000))
-        for one in self._polled:
-            one.revents = 0  # a call that a signal interrupts leaves them as they were
+    def _next_look_s(self) -> float:
+        left_s = max(_SHORTEST_S, self._deadline - time.monotonic())
+        return min(left_s, self._every_s) if self._too_much else left_s
 
 
 def _kill(child: int) -> tuple[int, resource.struct_rusage]:

@@ -26,7 +26,7 @@ from mdx.lammps.library import Lammps, initialise_mpi, load_library, potentials_
 from mdx.lammps.recorder import Recorder
 from mdx.lammps.run import RunLimits
 from rollout_farm import files, libc, namespaces, pages, sandbox
-from rollout_farm.child import LogEnd, RecordMemory, end_runs_after, rehearse, run_child
+from rollout_farm.child import LogEnd, RecordMemory, end_runs_after, prepare_child, rehearse
 from rollout_farm.messages import (
     Hello,
     Leftovers,
@@ -39,6 +39,7 @@ from rollout_farm.messages import (
 from rollout_farm.watch import Watch
 
 ARGUMENTS = ("-log", "none", "-echo", "screen", "-nocite")
+_OUTPUTS = (1, 2)  # descriptors
 _MAX_DESCRIPTORS = 1024
 _ROOM_FOR_MPI = 96 << 20
 _FRESH_HEAP = 16 << 20  # more than small systems need; bigger ones no longer notice page faults
@@ -55,8 +56,16 @@ class Zygote:
     log_end: LogEnd
     record: RecordMemory
     confinement: sandbox.Confinement
+    nothing: int  # the descriptor of /dev/null
+    no_input: libc.Call  # makes it a child's standard input
     watch: Watch
     mount: namespaces.JobMount | None  # of the job folder; None without namespaces
+    heap: tuple[tuple[int, int], ...] = ()  # where large pages are worth while
+
+    def collapse_heap(self) -> None:
+        """Put what Python and malloc hold into large pages; only while there is no child."""
+        for start, end in self.heap:
+            pages.collapse(start, end)
 
     @property
     def own_root(self) -> bool:
@@ -86,8 +95,9 @@ def main() -> None:
     gc.freeze()
     gc.disable()
     fresh = pages.reserve_heap(_FRESH_HEAP)
-    for heap in (m for m in mappings if m.path == pages.HEAP):
-        pages.collapse(heap.start, fresh)
+    heap = tuple((m.start, fresh) for m in mappings if m.path == pages.HEAP)
+    zygote = dataclasses.replace(zygote, heap=heap)
+    zygote.collapse_heap()
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         serve(zygote)
     if not zygote.own_root:
@@ -118,12 +128,13 @@ def start(
         listing = pages.open_mappings()
     os.environ["LAMMPS_POTENTIALS"] = potentials
     lammps = _open_lammps()
+    pages.forget_code(pages.read_mappings(listing))
     rehearse(ARGUMENTS, jobs)
     mappings = pages.read_mappings(listing)
     pages.hold_libraries(mappings)
     if own_root:
         namespaces.seal()
-    os.closerange(3, settings.channel)  # MPI's, mapped by now
+    os.closerange(3, settings.channel)  # the listing, and MPI's, mapped by now
     os.closerange(settings.channel + 1, _MAX_DESCRIPTORS)
     if not own_root:
         os.mkdir(job, mode=0o700)
@@ -136,7 +147,7 @@ def start(
     )
     missing = failed | missing
     confinement = sandbox.without(confinement, missing)
-    log_end = LogEnd()
+    log_end, nothing = LogEnd(), os.dup(_OUTPUTS[0])
     zygote = Zygote(
         channel=channel,
         lammps=lammps,
@@ -147,6 +158,8 @@ def start(
             channel, None if own_root else functools.partial(files.exceeds, job), _WATCH_EVERY_S
         ),
         confinement=confinement,
+        nothing=nothing,
+        no_input=libc.call("dup2", nothing, 0),
         mount=namespaces.JobMount(confinement.owner or 0) if own_root else None,
     )
     missing = _prove(zygote) | missing
@@ -186,26 +199,30 @@ def serve(zygote: Zygote) -> None:
 def _run(zygote: Zygote, order: Order, log: int) -> Report:
     """Fork a child for the order and wait for its end."""
     started = time.monotonic()
-    steps = sandbox.steps(zygote.confinement, order.limits)
+    steps = (zygote.no_input, *sandbox.steps(zygote.confinement, order.limits))
     ends_at_s = end_runs_after(zygote.lammps, order.limits.wall_time_s)
     zygote.watch.begin(started + order.limits.wall_time_s, order.limits.output_bytes)
+    run = prepare_child(
+        zygote.lammps,
+        zygote.recorder,
+        zygote.log_end,
+        zygote.confinement.own_pid,
+        steps,
+        order,
+        ends_at_s,
+        zygote.record,
+    )
+    for stream in _OUTPUTS:
+        os.dup2(log, stream)
     child = libc.fork()
     if child == 0:
-        os.dup2(log, 1)
-        os.dup2(log, 2)
-        run_child(
-            zygote.lammps,
-            zygote.recorder,
-            zygote.log_end,
-            zygote.confinement,
-            steps,
-            order,
-            ends_at_s,
-            zygote.record,
-        )
-    zygote.watch.wait()
+        run()
     status, usage, killed_for = zygote.watch.end(child, order.number)
-    if zygote.own_root:
+    for stream in _OUTPUTS:
+        os.dup2(zygote.nothing, stream)
+    if zygote.watch.num_looks > 1:  # each broke up large pages
+        zygote.collapse_heap()
+    if zygote.own_root and zygote.confinement.filter is None:  # under a filter nothing forks
         _kill_descendants()
     code = os.waitstatus_to_exitcode(status)
     return Report(
@@ -225,7 +242,7 @@ def _is_storage_full(zygote: Zygote, limits: RunLimits) -> bool:
 
 
 def _kill_descendants() -> None:
-    """End whatever else lives in this pid namespace: nothing, unless seccomp is missing."""
+    """End whatever else lives in this pid namespace; the kernel asks all processes of the host."""
     if libc.kill_all():
         with contextlib.suppress(ChildProcessError):
             while True:

@@ -207,18 +207,26 @@ class Lammps:
 
     def file(self, path: str) -> None:
         """Run an input script; raises LammpsError at its first error."""
-        self._library.lammps_file(self._handle, os.fsencode(path))
-        self._raise_error()
+        self.file_call(path)()
+        self.raise_error()
+
+    def file_call(self, path: str) -> Callable[[], None]:
+        """Prepare `file` without its last step: a fork's child that only calls it copies less."""
+        return functools.partial(self._library.lammps_file, self._handle, os.fsencode(path))
+
+    def has_error_call(self) -> Callable[[], int]:
+        """Prepare the question whether the last call failed; see `raise_error`."""
+        return functools.partial(self._library.lammps_has_error, self._handle)
 
     def command(self, text: str) -> None:
         """Run one command; raises LammpsError."""
         self._library.lammps_command(self._handle, text.encode())  # its result is not ours to free
-        self._raise_error()
+        self.raise_error()
 
     def commands(self, texts: Sequence[str]) -> None:
         """Run several commands up to the first that fails; raises LammpsError."""
         self._library.lammps_commands_string(self._handle, "\n".join(texts).encode())
-        self._raise_error()
+        self.raise_error()
 
     def add_command(self, name: str, function: Callable[[list[str]], None]) -> None:
         """Make `name` a command of this instance: `function` gets its words, and must not raise.
@@ -246,7 +254,7 @@ class Lammps:
     def get_thermo(self, name: str) -> float:
         """Return a thermo keyword's value now; raises LammpsError."""
         value = self._library.lammps_get_thermo(self._handle, name.encode())
-        self._raise_error()
+        self.raise_error()
         return float(value)
 
     def box(self) -> Box:
@@ -258,7 +266,7 @@ class Lammps:
         self._library.lammps_extract_box(
             self._handle, low, high, *tilt, periodic, ctypes.byref(changes)
         )
-        self._raise_error()
+        self.raise_error()
         return Box(
             low=(low[0], low[1], low[2]),
             high=(high[0], high[1], high[2]),
@@ -279,7 +287,7 @@ class Lammps:
             None,
             1,
         )
-        self._raise_error()
+        self.raise_error()
         return self.num_atoms()
 
     def ids(self, category: str) -> tuple[str, ...]:
@@ -344,7 +352,8 @@ class Lammps:
                 names.append(buffer.value.decode(errors="replace"))
         return tuple(names)
 
-    def _raise_error(self) -> None:
+    def raise_error(self) -> None:
+        """Raise LammpsError if the last call failed."""
         if self._library.lammps_has_error(self._handle):
             raise LammpsError(self._last_error(self._handle))
 

@@ -11,21 +11,30 @@ from rollout_farm import pages
 from rollout_farm.slot import ENVIRONMENT, ROOT
 
 _HOLD = """
-import ctypes, math, zlib
+import ctypes, decimal, math, zlib
 from rollout_farm import pages
 
+listing = pages.open_mappings()
+
 def code():
-    return [m for m in pages.read_mappings(pages.open_mappings()) if m.mode == "r-xp"
-            and m.path.startswith("/")]
+    return [m for m in pages.read_mappings(listing) if m.mode == "r-xp" and m.path[:1] == "/"]
+
+def place(name, mappings):
+    [found] = [m for m in mappings if name in m.path]
+    return found.start
 
 before = code()
-sums = [zlib.crc32(ctypes.string_at(m.start, m.end - m.start)) for m in before]
-pages.hold_libraries(pages.read_mappings(pages.open_mappings()))
-assert sums == [zlib.crc32(ctypes.string_at(m.start, m.end - m.start)) for m in before]
-for address in (before[0].start, before[-1].end - 1):
-    [now] = [m for m in pages.read_mappings(pages.open_mappings()) if m.start <= address < m.end]
-    assert (now.path, now.mode) == ("", "r-xp"), now
-print(len(before), len(code()), math.sqrt(16.0))
+used, unused = place("/libc.so", before), place("/_decimal.", before)
+pages.forget_code(pages.read_mappings(listing))
+sums = [zlib.crc32(ctypes.string_at(m.start, m.end - m.start)) for m in before if m.start != unused]
+pages.hold_libraries(pages.read_mappings(listing))
+assert sums == [
+    zlib.crc32(ctypes.string_at(m.start, m.end - m.start)) for m in before if m.start != unused
+]
+for address, path in ((used, ""), (unused, "/memfd:code (deleted)")):
+    [now] = [m for m in pages.read_mappings(listing) if m.start <= address < m.end]
+    assert (now.path, now.mode) == (path, "r-xp"), now
+print(len(before), len(code()), math.sqrt(16.0), decimal.Decimal(2).sqrt())
 """
 _RESERVE = """
 import ctypes, os, resource, sys
@@ -48,6 +57,42 @@ if (child := os.fork()) == 0:
     print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before, flush=True)
     os._exit(0)
 os.waitpid(child, 0)
+"""
+# An object that dies between malloc's large block and its release, and whose memory lies right
+# before that block, moves the beginning of what is free: the heap is to stay whole.
+_DIES_BETWEEN = """
+import ctypes
+from rollout_farm import pages
+
+c = pages._memory_calls()
+
+class Between:
+    def __getattr__(self, name):
+        return getattr(c, name)
+
+    def malloc(self, size):
+        if size < 8 << 20:
+            return c.malloc(size)
+        end, last = c.sbrk(0) - c.mallinfo2().keepcost, (ctypes.c_void_p * 9)()
+        while c.malloc(100) < end:
+            pass
+        for number in range(9):  # these lie at the end
+            last[number] = c.malloc(100)
+        block = c.malloc(size)
+        assert 0 < block - last[8] < 200
+        for address in last:  # malloc keeps seven of a size apart and joins the others
+            c.free(address)
+        return block
+
+between = Between()
+pages._memory_calls = lambda: between
+start = pages.reserve_heap(16 << 20)
+assert start
+blocks = [c.malloc(1 << size % 20) for size in range(400)]
+for block in blocks:
+    ctypes.memset(block, 7, 1)
+    c.free(block)
+print(int(max(blocks) > start))
 """
 
 _COLLAPSE = """
@@ -87,17 +132,21 @@ def huge_pages() -> None:
         pytest.skip("this kernel gives no huge pages")
 
 
-def test_libraries_say_the_same_from_anonymous_memory():
-    num_before, num_after, root = _run(_HOLD)
+def test_libraries_say_the_same_from_anonymous_memory_and_unused_ones_from_a_file():
+    num_before, num_after, four, root = _run(_HOLD)
     assert num_before > 5
-    assert num_after == 0
-    assert root == 4.0
+    assert num_after == 1
+    assert (four, root) == (4.0, 2**0.5)
 
 
 def test_child_allocates_from_fresh_huge_pages_and_not_from_holes():
     [with_holes], [reserved] = _run(_RESERVE, "plain"), _run(_RESERVE, "reserved")
     assert with_holes > 700
     assert reserved < 0.3 * with_holes
+
+
+def test_heap_stays_whole_when_an_object_dies_at_its_end_while_it_is_reserved():
+    assert _run(_DIES_BETWEEN) == [1.0]
 
 
 @pytest.mark.skipif(

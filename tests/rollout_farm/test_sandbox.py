@@ -1,7 +1,6 @@
 """The layers: they hold here, a host that lacks some is found out, and none is taken on trust."""
 
 import os
-import platform
 import signal
 import struct
 import tempfile
@@ -13,7 +12,7 @@ import pytest
 
 from mdx.errors import FarmError, UsageError
 from mdx.lammps.run import RunLimits, RunRequest, RunStatus
-from rollout_farm import sandbox, seccomp
+from rollout_farm import sandbox
 from rollout_farm.client import Farm
 from rollout_farm.config import WorkerConfig
 from rollout_farm.embedded import EmbeddedWorker
@@ -80,29 +79,6 @@ def test_unsandboxed_worker_is_not_served_to_others():
         check_exposure(WorkerConfig(listen=listen, allow_unsandboxed=True))
 
 
-def test_seccomp_program_answers_each_call_as_its_table_says():
-    program = seccomp.filter_program(4711)
-    index = seccomp.platform_index()
-    assert _answer(program, seccomp._ALLOWED["read"][index]) == 0x7FFF0000
-    assert _answer(program, seccomp._KILLED["execve"][index]) == 0x80000000
-    assert _answer(program, 999) == 0x00050001
-    assert _answer(program, seccomp._TGKILL[index], 4711) == 0x7FFF0000
-    assert _answer(program, seccomp._TGKILL[index], 1) == 0x80000000
-    assert _answer(program, 0, arch=0x40000003) == 0x80000000  # 32-bit calls
-    assert _answer(program, 0x40000000) == 0x80000000  # x32 calls
-
-
-def test_seccomp_tables_name_no_number_twice():
-    for column in (0, 1):
-        numbers = [
-            pair[column]
-            for table in (seccomp._ALLOWED, seccomp._KILLED, {"tgkill": seccomp._TGKILL})
-            for pair in table.values()
-            if pair[column] >= 0
-        ]
-        assert len(numbers) == len(set(numbers))
-
-
 def test_worker_ends_with_its_owner_and_leaves_nothing(monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     reader, writer = os.pipe()
@@ -138,22 +114,3 @@ def _is_alive(pid: int) -> bool:
     except FileNotFoundError:
         return False
     return state != "Z"
-
-
-def _answer(program: bytes, number: int, argument: int = 0, arch: int | None = None) -> int:
-    """Interpret the BPF program as the kernel would (an independent oracle)."""
-    arch = arch or {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}[platform.machine()]
-    data = struct.pack("IIQQ", number, arch, 0, argument)
-    instructions = list(struct.iter_unpack("HBBI", program))
-    accumulator, position = 0, 0
-    while True:
-        code, if_true, if_false, value = instructions[position]
-        position += 1
-        if code == 0x20:
-            [accumulator] = struct.unpack_from("I", data, value)
-        elif code == 0x15:
-            position += if_true if accumulator == value else if_false
-        elif code == 0x35:
-            position += if_true if accumulator >= value else if_false
-        elif code == 0x06:
-            return value

@@ -119,7 +119,9 @@ def test_program_is_within_the_kernels_bounds_and_jumps_forward_inside_itself(pr
     instructions = list(struct.iter_unpack("HBBI", program))
     assert 0 < len(instructions) <= 4096
     for position, (code, if_true, if_false, _) in enumerate(instructions):
-        if code in (0x15, 0x35):
+        if code == 0x05:
+            assert position + 1 + instructions[position][3] < len(instructions)
+        if code in (0x15, 0x35, 0x45):
             assert position + 1 + max(if_true, if_false) < len(instructions)
     assert instructions[-1][0] == 0x06
 
@@ -156,7 +158,7 @@ def interpret(program: bytes, number: int, arch: int, argument: int = 0, third: 
     """Return what the filter answers to a call, as seccomp(2) describes its machine."""
     data = struct.pack("<IIQ6Q", number, arch, 0, argument, 0, third, *[0] * 3)
     instructions = list(struct.iter_unpack("<HBBI", program))
-    accumulator, position = 0, 0
+    accumulator, index, position = 0, 0, 0
     while True:
         code, if_true, if_false, value = instructions[position]
         position += 1
@@ -174,6 +176,19 @@ def interpret(program: bytes, number: int, arch: int, argument: int = 0, third: 
                 position += if_true if accumulator & value else if_false
             case 0x05:  # jump
                 position += value
+            case 0x00:  # load a constant
+                accumulator = value
+            case 0x07:  # copy to the index register
+                index = accumulator
+            case 0x54:
+                accumulator &= value
+            case 0x64:
+                accumulator = accumulator << value & 0xFFFFFFFF
+            case 0x74:
+                accumulator >>= value
+            case 0x7C:  # shift right by the index register; the kernel masks it, we need not
+                assert index < 32
+                accumulator >>= index
             case 0x06:  # return
                 return value
             case _:
