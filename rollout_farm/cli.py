@@ -192,13 +192,13 @@ def selftest() -> None:
 
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
-@click.option("--rounds", default=3, show_default=True, type=click.IntRange(1))
+@click.option("--rounds", default=5, show_default=True, type=click.IntRange(1))
 @click.option("--kind", "kinds", multiple=True, type=click.Choice(KINDS), help="Only these.")
 @farm_options
 def bench(as_json: bool, rounds: int, kinds: tuple[str, ...], farm: FarmPlace) -> None:
     """Compare the farm with plain `lmp` and with LAMMPS in one process: CPU and scripts a second.
 
-    About a minute; leave the machine alone meanwhile.
+    About two minutes; leave the machine alone meanwhile.
     """
     from rollout_farm import bench as speed
 
