@@ -46,7 +46,7 @@ peers: $(PEERS)/tunix/.installed $(PEERS)/trl/.installed
 
 $(PEERS)/tunix/.installed: benchmarks/tunix-constraints.txt
 	$(PYTHON) -m venv $(PEERS)/tunix
-	-$(PEERS)/tunix/bin/python -m pip install --quiet --constraint $< google-tunix && touch $@
+	-$(PEERS)/tunix/bin/python -m pip install --quiet --constraint $< google-tunix libtpu && touch $@
 
 $(PEERS)/trl/.installed: benchmarks/trl-constraints.txt
 	$(PYTHON) -m venv $(PEERS)/trl

@@ -15,6 +15,7 @@ The sum is divided by 0.9, since such models are about a tenth too fast. That fi
 from a prototype; this projection was not held against a measured step (docs/howto/plan.md).
 """
 
+import math
 import re
 from dataclasses import dataclass, field
 
@@ -81,6 +82,7 @@ class _Simulation:
         self._module = module
         self._topology = topology
         self._loop_trips = loop_trips
+        self._num_heads = splash_heads(module)
         self.parts: dict[str, float] = {}
         self.collectives: dict[str, dict[str, float]] = {}
 
@@ -135,6 +137,8 @@ class _Simulation:
                 self._start(collective, clock, times, scattered)
                 self._wait(collective.channel, clock, times)
         kind, seconds = self._compute(instruction)
+        if targets & {_START, _DONE} and not instruction.cycles:
+            seconds = 0.0  # the links do the work; the result's bytes are theirs
         clock.now += seconds
         self._add(kind, seconds * times)
         if collective is not None and _DONE in targets:
@@ -169,7 +173,7 @@ class _Simulation:
     def _compute(self, instruction: Instruction) -> tuple[str, float]:
         chip = self._topology.chip
         if instruction.custom_target == "tpu_custom_call":
-            return "attention", splash_seconds(instruction, self._topology)
+            return "attention", splash_seconds(instruction, self._topology, self._num_heads)
         if instruction.cycles:
             return "fusions", instruction.cycles / chip.clock_hz
         if instruction.opcode in ("fusion", "copy", "convolution", "dot", "sort", "convert"):
@@ -201,13 +205,43 @@ def link_seconds(kind: str, size: float, group: int, topology: Topology) -> floa
     return passes * size * (group - 1) / group / (links * topology.chip.link_bandwidth)
 
 
-def splash_seconds(kernel: Instruction, topology: Topology) -> float:
-    """Return the time of one splash kernel from its causal FLOPs: 2 T^2 N H forward, 5 backward."""
-    rows = [dims for dtype, dims in kernel.shapes if dtype == "bf16" and len(dims) >= 3]
-    if not rows or not kernel.name.startswith("splash"):
+def splash_seconds(kernel: Instruction, topology: Topology, num_heads: int) -> float:
+    """Return the time of one splash kernel of `num_heads` query heads from its causal FLOPs.
+
+    A product of all pairs of tokens takes T^2 N H of them a row. Forward there are two products,
+    backward five, or three for the queries' gradients and four for the others' where each has a
+    kernel of its own.
+    """
+    results = _splash_results(kernel)
+    if not results:
         return 0.0
-    heads, length, width = max(rows, key=lambda dims: dims[-3])[-3:]
-    shares = SPLASH_SHARE[topology.generation]
-    forward = "fwd" in kernel.name
-    products, share = (2.0, shares[0]) if forward else (5.0, shares[1])
-    return products * heads * length**2 * width / (share * topology.chip.peak_flops)
+    *batch, _, length, width = results[-1]  # an earlier one may be partial sums, with more dims
+    forward, backward = SPLASH_SHARE[topology.generation]
+    if "fwd" in kernel.name:
+        products, share = 2, forward
+    elif len(results) == 3:
+        products, share = 5, backward
+    else:
+        products, share = 4 if "dkv" in kernel.name else 3, backward
+    flops = math.prod(batch) * products * num_heads * length**2 * width
+    return flops / (share * topology.chip.peak_flops)
+
+
+def splash_heads(module: Module) -> int:
+    """Return the query heads on a device: a kernel for keys' gradients does not show them."""
+    return max(
+        (
+            dims[-3]
+            for instruction in module.walk()
+            if "fwd" in instruction.name
+            for dims in _splash_results(instruction)
+        ),
+        default=0,
+    )
+
+
+def _splash_results(kernel: Instruction) -> list[tuple[int, ...]]:
+    """Return the dims of what a splash kernel is run for; empty for other instructions."""
+    if not kernel.name.startswith("splash") or kernel.custom_target != "tpu_custom_call":
+        return []
+    return [dims for dtype, dims in kernel.shapes if dtype == "bf16" and len(dims) >= 3]

@@ -15,8 +15,14 @@ from trainers.cli import main
 from trainers.loop import DataConfig
 from trainers.plan import COMPILED, OVER, PlanConfig, load_plan_config, make_plan, used_bytes
 from trainers.plan_count import estimate_memory, matmul_parameters, model_flops
-from trainers.plan_hlo import parse_module
-from trainers.plan_project import kind_of
+from trainers.plan_hlo import Instruction, Module, parse_module
+from trainers.plan_project import (
+    SPLASH_SHARE,
+    kind_of,
+    project,
+    splash_heads,
+    splash_seconds,
+)
 from trainers.plan_search import search
 from trainers.plan_step import planned_step
 from trainers.plan_topology import parse_topology, tpu_devices
@@ -251,3 +257,55 @@ def test_search_names_the_fastest_set_up_that_fits():
     vast = dataclasses.replace(MODEL, hidden_size=32768, intermediate_size=131072)
     with pytest.raises(UsageError, match="nothing fits"):
         search(dataclasses.replace(wanted, model=vast), TARGET, max_compiles=2, estimate=True)
+
+
+def splash(name, *results):
+    shapes = tuple(("bf16", dims) for dims in results)
+    return Instruction(
+        name=name,
+        opcode="custom-call",
+        shapes=(("f32", (1024, 128)), *shapes),
+        operands='%a, %b), custom_call_target="tpu_custom_call"',
+    )
+
+
+FORWARD = splash("splash_mha_fwd_residuals.1", (2, 32, 4096, 128))
+FUSED = splash("splash_mha_dkv.1", (4, 2, 32, 4096, 128), (2, 8, 4096, 128), (2, 8, 4096, 128))
+KEYS_ALONE = splash("splash_mha_dkv.2", (2, 8, 4096, 128), (2, 8, 4096, 128))
+QUERIES_ALONE = splash("splash_mha_dq.1", (2, 32, 4096, 128))
+
+
+def test_a_splash_kernel_takes_the_causal_half_of_its_products():
+    place = parse_topology("v5p:4x4x4")
+    module = Module(
+        computations={"main": (FORWARD, KEYS_ALONE, QUERIES_ALONE)}, entry="main", num_lines=3
+    )
+    assert splash_heads(module) == 32
+    product = 2 * 32 * 4096**2 * 128 / place.chip.peak_flops
+    forward, backward = SPLASH_SHARE["v5p"]
+    for kernel, seconds in (
+        (FORWARD, 2 * product / forward),
+        (FUSED, 5 * product / backward),
+        (KEYS_ALONE, 4 * product / backward),
+        (QUERIES_ALONE, 3 * product / backward),
+    ):
+        assert splash_seconds(kernel, place, 32) == pytest.approx(seconds)
+    assert splash_seconds(splash("other.1", (32, 4096, 128)), place, 32) == 0.0
+
+
+def test_the_start_and_end_of_a_collective_cost_nothing_by_themselves(plan_and_module):
+    _, module = plan_and_module
+    marks = {"AsyncCollectiveStart", "AsyncCollectiveDone"}
+    ends = [
+        instruction
+        for instruction in module.walk()
+        for name in instruction.called
+        if marks & {part.custom_target for part in module.computations.get(name, ())}
+    ]
+    assert ends
+    alone = Module(
+        computations={**module.computations, "ends": tuple(ends)}, entry="ends", num_lines=len(ends)
+    )
+    projection = project(alone, TARGET)
+    assert projection.collectives
+    assert projection.parts.get("memory", 0.0) == 0.0
