@@ -69,7 +69,9 @@ def prepare(
         signal.signal(number, signal.SIG_DFL)
     libc.prctl(libc.PR_SET_NO_NEW_PRIVS, 1)
     libc.prctl(libc.PR_SET_DUMPABLE, 0)
-    for kind, value in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_MEMLOCK, 0)):
+    # A limit of 0 does not stop a dump into a program such as systemd-coredump, one byte does; the
+    # attribute above is gone once a child has changed its uid.
+    for kind, value in ((resource.RLIMIT_CORE, 1), (resource.RLIMIT_MEMLOCK, 0)):
         resource.setrlimit(kind, (value, value))
     missing = {}
     ruleset, program = None, None

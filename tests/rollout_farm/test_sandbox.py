@@ -1,6 +1,7 @@
 """The layers: they hold here, a host that lacks some is found out, and none is taken on trust."""
 
 import os
+import resource
 import signal
 import struct
 import tempfile
@@ -77,6 +78,12 @@ def test_unsandboxed_worker_is_not_served_to_others():
             check_exposure(WorkerConfig(listen=listen, allow_unsandboxed=True))
     for listen in ("127.0.0.1:0", "[::1]:0", "localhost:0", "unix:/tmp/x"):
         check_exposure(WorkerConfig(listen=listen, allow_unsandboxed=True))
+
+
+def test_no_crash_of_a_script_is_dumped_to_a_program_of_the_host():
+    with closing(EmbeddedWorker(WorkerConfig(num_slots=1))) as worker:
+        limits = {resource.prlimit(pid, resource.RLIMIT_CORE) for pid in _descendants(worker.pid)}
+    assert (1, 1) in limits  # what the kernel takes for "into no pipe, either"
 
 
 def test_worker_ends_with_its_owner_and_leaves_nothing(monkeypatch, tmp_path):
