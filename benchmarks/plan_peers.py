@@ -49,6 +49,9 @@ def main(
     topology: str, size: str, seq_len: int, rows_a_device: int, peers: str, json_path: str | None
 ) -> None:
     """Compile all three and compare."""
+    python = Path(peers) / "tunix" / "bin" / "python"
+    if not python.exists():
+        raise click.UsageError(f"{python} does not exist: `make peers` installs it")
     jax.config.update("jax_platforms", "cpu")
     place = parse_topology(topology)
     rows = rows_a_device * place.num_devices
@@ -63,11 +66,16 @@ def main(
         ),
     )
     plan = make_plan(wanted, place)
-    facts = {"mdx": plan.to_json()}
-    options = compiler_options(tpu_devices(place)[0])
-    python = Path(peers) / "tunix" / "bin" / "python"
-    for name, chosen in {"tunix": {}, "tunix, MDX's options": options}.items():
-        facts[name] = tunix(python, wanted, place, model_flops(plan.step), rows, seq_len, chosen)
+    flops, facts = model_flops(plan.step), {"mdx": plan.to_json()}
+    ours = compiler_options(tpu_devices(place)[0])
+    for name, options in {"tunix": {}, "tunix, MDX's options": ours}.items():
+        if json_path:  # a later one may take long
+            Path(json_path).write_text(json.dumps(facts, indent=1) + "\n")
+        try:
+            facts[name] = tunix(python, wanted, place, flops, rows, seq_len, options)
+        except subprocess.CalledProcessError as error:
+            last = error.stderr.strip().rpartition("\n")[2][:300]
+            click.echo(f"{name} is left out: {last}", err=True)
     show(facts)
     if json_path:
         Path(json_path).write_text(json.dumps(facts, indent=1) + "\n")
@@ -96,6 +104,8 @@ def tunix(
             cwd=ROOT,
             env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
             check=True,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         facts = json.loads((Path(folder) / "facts.json").read_text())
         projection = project(parse_module((Path(folder) / "step.hlo").read_text()), topology)
