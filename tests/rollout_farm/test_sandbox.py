@@ -7,7 +7,6 @@ import struct
 import tempfile
 import time
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
@@ -18,6 +17,8 @@ from rollout_farm.client import Farm
 from rollout_farm.config import WorkerConfig
 from rollout_farm.embedded import EmbeddedWorker
 from rollout_farm.security import check_exposure
+
+from .processes import descendants, is_alive
 
 FLOOD = "variable i loop 100000\nlabel a\nprint x file f$i screen no\nnext i\njump SELF a\n"
 
@@ -82,42 +83,26 @@ def test_unsandboxed_worker_is_not_served_to_others():
 
 def test_no_crash_of_a_script_is_dumped_to_a_program_of_the_host():
     with closing(EmbeddedWorker(WorkerConfig(num_slots=1))) as worker:
-        limits = {resource.prlimit(pid, resource.RLIMIT_CORE) for pid in _descendants(worker.pid)}
+        limits = {resource.prlimit(pid, resource.RLIMIT_CORE) for pid in descendants(worker.pid)}
     assert (1, 1) in limits  # what the kernel takes for "into no pipe, either"
 
 
-def test_worker_ends_with_its_owner_and_leaves_nothing(monkeypatch, tmp_path):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+def test_worker_ends_with_its_owner_and_leaves_nothing(tmp_path):
     reader, writer = os.pipe()
     owner = os.fork()
     if owner == 0:
+        tempfile.tempdir = str(tmp_path)
         worker = EmbeddedWorker(WorkerConfig(num_slots=1))
         os.write(writer, struct.pack("i", worker.pid))
         signal.pause()
     [worker] = struct.unpack("i", os.read(reader, 4))
-    children = _descendants(worker)
+    children = descendants(worker)
     assert len(children) >= 1
     os.kill(owner, signal.SIGKILL)
     os.waitpid(owner, 0)
     os.close(reader)
     os.close(writer)
     deadline = time.monotonic() + 10
-    while any(_is_alive(pid) for pid in (worker, *children)) or os.listdir(tmp_path):
+    while any(is_alive(pid) for pid in (worker, *children)) or os.listdir(tmp_path):
         assert time.monotonic() < deadline, "processes or files outlive their owner"
         time.sleep(0.05)
-
-
-def _descendants(pid: int) -> list[int]:
-    found = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in map(int, (task / "children").read_text().split()):
-            found += [child, *_descendants(child)]
-    return found
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
