@@ -171,10 +171,9 @@ TEXTS: dict[str, Attack] = {
     "more than the job may hold": attack("#" * (6 << 20), OUTPUT, ERROR),
     "many continuations": attack("print x&\n" * 20000, ERROR, OK),
     "many labels": attack("".join(f"label l{i}\n" for i in range(20000)), OK),
-    # Each level copies all that is inside, 250 MB before the stack ends after 14,500 levels: many
-    # more use up the time where memory is slow to come.
+    # Each level copies all that is inside: 50,000 levels use up the CPU limit on a slow machine.
     "deep brackets": attack(
-        "print '$(" + "(" * 16000 + "1" + ")" * 16000 + ")'\n", OK, ERROR, CRASHED, MEMORY
+        "print '$(" + "(" * 20000 + "1" + ")" * 20000 + ")'\n", OK, ERROR, CRASHED, MEMORY
     ),
     "deep functions": attack(
         "variable x equal " + "sqrt(" * 3000 + "1" + ")" * 3000 + "\nprint '$(v_x)'\n",
