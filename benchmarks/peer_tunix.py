@@ -37,7 +37,7 @@ def prepare(work: Work, model_dir: Path) -> Callable[[], int]:
 def _sft(work: Work, model_dir: Path) -> Callable[[], int]:
     trainer = PeftTrainer(
         _model(work, model_dir), _optimizer(), TrainingConfig(eval_every_n_steps=STEPS)
-    ).with_gen_model_input_fn(_model_input)
+    ).with_gen_model_input_fn(model_input)
     step, _ = trainer.jit_train_and_eval_step(cache_nnx_graph=True)
     batches = itertools.cycle(list(_batches(work)))
 
@@ -62,7 +62,8 @@ def _batches(work: Work) -> Iterator[TrainingInput]:
         yield TrainingInput(input_tokens=tokens, input_mask=mask)
 
 
-def _model_input(batch: TrainingInput) -> dict[str, Any]:
+def model_input(batch: TrainingInput) -> dict[str, Any]:
+    """Return what tunix's models take, from the rows and their masks."""
     return {
         "input_tokens": batch.input_tokens,
         "input_mask": batch.input_mask,

@@ -25,8 +25,8 @@ from jax.interpreters import pxla
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tunix.models.qwen3 import model as qwen3
 from tunix.sft import peft_trainer
-from tunix.sft.utils import build_positions_from_mask, make_causal_attn_mask
 
+from benchmarks.peer_tunix import model_input
 from trainers.plan_topology import parse_topology, tpu_devices
 
 
@@ -57,7 +57,7 @@ def lower(mesh: Mesh, settings: dict[str, Any]) -> jax.stages.Lowered:
     config = _config(settings)
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(1e-5, weight_decay=0.1))
     trainer = SimpleNamespace(
-        gen_model_input_fn=_model_input,
+        gen_model_input_fn=model_input,
         loss_fn=peft_trainer._default_loss_fn,
         _lora_enabled=False,
         _has_aux=False,
@@ -123,15 +123,6 @@ def _config(settings: dict[str, Any]) -> qwen3.ModelConfig:
         dtype=jnp.bfloat16,
         use_flash_attention=True,
     )
-
-
-def _model_input(batch: peft_trainer.TrainingInput) -> dict[str, Any]:
-    return {
-        "input_tokens": batch.input_tokens,
-        "input_mask": batch.input_mask,
-        "positions": build_positions_from_mask(batch.input_mask),
-        "attention_mask": make_causal_attn_mask(batch.input_mask),
-    }
 
 
 if __name__ == "__main__":
