@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 COLLECTIVES = (
     "all-gather",
@@ -19,7 +20,8 @@ COLLECTIVES = (
 )
 _INSTRUCTION = re.compile(r"^\s*(ROOT )?%?([\w.\-]+) = (.*?) ([a-z][\w\-]*)\((.*)$")
 _HEADER = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{\s*$")
-_SHAPE = re.compile(r"(pred|[a-z]+\d+\w*)\[([\d,]*)\]")
+_SHAPE = re.compile(r"(pred|[a-z]+\d+\w*)\[([\d,]*)\](?:\{([^}]*)\})?")
+_TILE = re.compile(r"T\(([\d,]+)\)")
 _BITS = re.compile(r"\d+")
 
 
@@ -31,6 +33,7 @@ class Instruction:
     opcode: str
     shapes: tuple[tuple[str, tuple[int, ...]], ...]
     operands: str  # and attributes: the rest of the line
+    stored: tuple[int, ...] = ()  # bytes that each result takes in HBM, 0 for faster memories
 
     @property
     def result_bytes(self) -> int:
@@ -42,6 +45,11 @@ class Instruction:
         """The compiler's estimate, or 0 where it gives none."""
         found = re.search(r'"estimated_cycles":"(\d+)"', self.operands)
         return int(found[1]) if found else 0
+
+    @property
+    def operand_names(self) -> tuple[str, ...]:
+        """Names of the instructions whose results are read."""
+        return tuple(re.findall(r"%([\w.\-]+)", self.operands.partition(")")[0]))
 
     @property
     def called(self) -> tuple[str, ...]:
@@ -91,6 +99,11 @@ class Module:
     entry: str
     num_lines: int
 
+    @cached_property
+    def by_name(self) -> dict[str, Instruction]:
+        """Every instruction under its name."""
+        return {instruction.name: instruction for instruction in self.walk()}
+
     def walk(self) -> Iterator[Instruction]:
         """Yield every instruction once, whatever runs it how often."""
         for instructions in self.computations.values():
@@ -116,6 +129,7 @@ def parse_module(text: str) -> Module:
                     opcode=found[4],
                     shapes=tuple(_shapes(found[3])),
                     operands=found[5],
+                    stored=tuple(_stored(found[3])),
                 )
             )
     return Module(computations=computations, entry=entry, num_lines=len(lines))
@@ -128,8 +142,25 @@ def shape_bytes(dtype: str, dims: tuple[int, ...]) -> int:
 
 
 def _shapes(text: str) -> Iterator[tuple[str, tuple[int, ...]]]:
-    for dtype, dims in _SHAPE.findall(text):
-        yield dtype, tuple(int(dim) for dim in dims.split(",") if dim)
+    for dtype, dims, _ in _SHAPE.findall(text):
+        yield dtype, _dims(dims)
+
+
+def _dims(text: str) -> tuple[int, ...]:
+    return tuple(int(dim) for dim in text.split(",") if dim)
+
+
+def _stored(text: str) -> Iterator[int]:
+    """Read layouts such as {1,0:T(8,128)(2,1)S(1)}: the order of axes, tiles, the memory space."""
+    for dtype, dims, layout in _SHAPE.findall(text):
+        order, _, tiling = layout.partition(":")
+        tile = _TILE.search(tiling)
+        sides = list(_dims(dims))
+        if tile and sides:
+            innermost = zip(_dims(order), reversed(_dims(tile[1])), strict=False)
+            for axis, side in innermost:
+                sides[axis] += -sides[axis] % side
+        yield 0 if "S(" in tiling else shape_bytes(dtype, tuple(sides))
 
 
 def _group_size(text: str) -> int:

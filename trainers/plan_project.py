@@ -2,8 +2,9 @@
 
 The instructions of every computation run one after another:
 
-* fusions take the compiler's own cycle estimate over the clock; where it gives none, and for
-  copies, the result's bytes twice over the memory's bandwidth;
+* products and copies take the compiler's own cycle estimate over the clock, element-wise fusions
+  and sums their bytes over the memory's bandwidth or their operations (`trainers.plan_roofline`);
+  where the compiler has no estimate, the result's bytes count twice;
 * splash attention, which the compiler prices at nothing, takes its causal FLOPs over the share of
   the peak that `SPLASH_SHARE` says;
 * a loop takes its trips times its body in the steady state, a conditional its longest branch;
@@ -20,6 +21,7 @@ import re
 from dataclasses import dataclass, field
 
 from trainers.plan_hlo import COLLECTIVES, Instruction, Module, shape_bytes
+from trainers.plan_roofline import elementwise_seconds, is_elementwise
 from trainers.plan_topology import Topology
 
 OPTIMISM = 0.9
@@ -137,7 +139,7 @@ class _Simulation:
                 self._start(collective, clock, times, scattered)
                 self._wait(collective.channel, clock, times)
         kind, seconds = self._compute(instruction)
-        if targets & {_START, _DONE} and not instruction.cycles:
+        if targets & {_START, _DONE} and kind != "products":
             seconds = 0.0  # the links do the work; the result's bytes are theirs
         clock.now += seconds
         self._add(kind, seconds * times)
@@ -174,8 +176,12 @@ class _Simulation:
         chip = self._topology.chip
         if instruction.custom_target == "tpu_custom_call":
             return "attention", splash_seconds(instruction, self._topology, self._num_heads)
+        in_one_pass = instruction.opcode in ("fusion", "reduce")
+        if in_one_pass and is_elementwise(self._module, instruction, chip):
+            return "elementwise", elementwise_seconds(self._module, instruction, chip)
         if instruction.cycles:
-            return "fusions", instruction.cycles / chip.clock_hz
+            kind = "copies" if instruction.opcode.startswith("copy") else "products"
+            return kind, instruction.cycles / chip.clock_hz
         if instruction.opcode in ("fusion", "copy", "convolution", "dot", "sort", "convert"):
             return "memory", 2 * instruction.result_bytes / chip.hbm_bandwidth
         return "memory", 0.0

@@ -28,6 +28,12 @@ class Chip:
     hbm_bandwidth: float  # bytes per second
     link_bandwidth: float  # bytes per second, one axis, one direction
     clock_hz: float  # that the compiler's cycles count
+    cores: int = 1  # that share a device's work
+
+    @property
+    def vector_ops(self) -> float:
+        """Operations on float32 a second: 8 x 128 lanes of four arithmetic units a core."""
+        return 8 * 128 * 4 * self.cores * self.clock_hz
 
 
 CHIPS = {
@@ -44,6 +50,7 @@ CHIPS = {
         hbm_bandwidth=2765e9,
         link_bandwidth=90e9,
         clock_hz=1.75e9,
+        cores=2,
     ),
     "v6e": Chip(
         hbm_bytes=int(31.25 * _GIB),

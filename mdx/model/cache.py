@@ -20,8 +20,9 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from mdx.model.config import LoraConfig, ModelConfig
-from mdx.model.decoder import GraphDef, Params, output_head, rms_norm, rotary, rotate
+from mdx.model.decoder import GraphDef, Params, output_head, rms_norm, rotary
 from mdx.model.lora import merge_layer
+from mdx.model.rope import rotate
 from mdx.model.rowwise import NEGATIVE
 
 MAX_WINDOWS = 5

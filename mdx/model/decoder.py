@@ -26,7 +26,7 @@ from jaxtyping import Array, Float, Int
 
 from mdx.model.attention import attend
 from mdx.model.config import ComputeConfig, LoraConfig, ModelConfig
-from mdx.model.rope import frequencies
+from mdx.model.rope import frequencies, rotate, rotate_by_product
 from mdx.model.sharding import constrain
 from mdx.model.splash import LANES, SAVED_NAME
 from mdx.model.tpu import SPLASH_BLOCK, generation
@@ -38,10 +38,20 @@ DRAW_CHUNK = 1 << 16
 SHORT_BLOCK = 128  # of "blocked" attention
 ROWWISE_BLOCK = 64  # what little lies above the diagonal of a small block is not computed
 _POLICIES = jax.checkpoint_policies
+
+
+def _is_projection(primitive: Any, *operands: Any, **params: Any) -> bool:
+    """Tell a product with weights from `rotate_by_product`, which asks for the highest precision.
+
+    To name the projections instead costs two copies of the hidden states a layer on a TPU.
+    """
+    exact = jax.lax.Precision.HIGHEST in (params.get("precision") or ())
+    return not exact and _POLICIES.dots_with_no_batch_dims_saveable(primitive, *operands, **params)
+
+
 REMAT_POLICIES: dict[str, Callable[..., bool]] = {
     "minimal": _POLICIES.save_from_both_policies(
-        _POLICIES.dots_with_no_batch_dims_saveable,
-        _POLICIES.save_only_these_names(SAVED_NAME),
+        _is_projection, _POLICIES.save_only_these_names(SAVED_NAME)
     ),
     "attention": _POLICIES.save_only_these_names("query", "key", "value", SAVED_NAME, "output"),
     "full": _POLICIES.nothing_saveable,
@@ -117,15 +127,6 @@ def rotary(
     return (cosines, sines) if factor == 1 else (cosines * factor, sines * factor)
 
 
-def rotate(x: Float[Array, "... N H"], cosines: Array, sines: Array) -> Float[Array, "... N H"]:
-    """Turn the pairs (x[i], x[i + H/2]) of every head by the position's angles."""
-    first, second = jnp.split(x, 2, axis=-1)
-    cosines, sines = cosines[..., None, :].astype(x.dtype), sines[..., None, :].astype(x.dtype)
-    return jnp.concatenate(
-        [first * cosines - second * sines, second * cosines + first * sines], axis=-1
-    )
-
-
 def project(
     x_BTD: Float[Array, "B T D"], weight: Float[Array, "D ..."], *, as_matrices: bool = True
 ) -> Array:
@@ -193,8 +194,9 @@ class Attention(Adapted):
             self.through(name, x_BTD, getattr(self, name)[...])
             for name in ("q_proj", "k_proj", "v_proj")
         )
-        query = rotate(rms_norm(query, self.q_norm[...], self.eps), cosines, sines)
-        key = rotate(rms_norm(key, self.k_norm[...], self.eps), cosines, sines)
+        turn = rotate if self.as_matrices else rotate_by_product
+        query = turn(rms_norm(query, self.q_norm[...], self.eps), cosines, sines)
+        key = turn(rms_norm(key, self.k_norm[...], self.eps), cosines, sines)
         return tuple(map(checkpoint_name, (query, key, value), ("query", "key", "value")))
 
     def output(self, mixed_BTNH: Array) -> Array:

@@ -1,4 +1,6 @@
-"""Rotary positions: the frequencies of a model's configuration, as transformers computes them.
+"""Rotary positions: the frequencies of a model's configuration, and turning heads by them.
+
+Frequencies are those that transformers computes.
 
 Four kinds: "default"; "linear", which slows all frequencies; "yarn" and "llama3", which slow the
 low ones only. They depend on the configuration alone: constants of the compiled program.
@@ -12,7 +14,10 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from mdx.errors import ConfigError
 
@@ -130,3 +135,32 @@ def _llama3(scaling: RopeScaling, plain: np.ndarray, original: int) -> np.ndarra
     low, high = scaling.low_freq_factor, scaling.high_freq_factor
     kept = np.clip((rotations - low) / (high - low), 0, 1)
     return (plain * ((1 - kept) / scaling.factor + kept)).astype(np.float32)
+
+
+def rotate(x: Float[Array, "... N H"], cosines: Array, sines: Array) -> Float[Array, "... N H"]:
+    """Turn the pairs (x[i], x[i + H/2]) of every head by the position's angles [..., H/2]."""
+    first, second = jnp.split(x, 2, axis=-1)
+    cosines, sines = cosines[..., None, :].astype(x.dtype), sines[..., None, :].astype(x.dtype)
+    return jnp.concatenate(
+        [first * cosines - second * sines, second * cosines + first * sines], axis=-1
+    )
+
+
+def rotate_by_product(
+    x: Float[Array, "... N H"], cosines: Array, sines: Array
+) -> Float[Array, "... N H"]:
+    """Do as `rotate`, the halves exchanged by a product with a matrix of 0, 1 and -1: exact.
+
+    For TPUs: halves of 64 leave half of a vector's lanes empty, and the compiler writes them to
+    memory; with the product the norm before and the layout after become one fusion with it.
+    """
+    half = x.shape[-1] // 2
+    eye = np.eye(half, dtype=x.dtype)
+    zero = np.zeros_like(eye)
+    exchange = np.block([[zero, eye], [-eye, zero]])  # (first, second) -> (-second, first)
+    turned = jnp.matmul(x, exchange, precision=jax.lax.Precision.HIGHEST)
+    cosines, sines = (
+        jnp.concatenate([angles, angles], axis=-1)[..., None, :].astype(x.dtype)
+        for angles in (cosines, sines)
+    )
+    return x * cosines + turned * sines

@@ -2,6 +2,8 @@
 
 import json
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from transformers import Qwen3Config
@@ -10,7 +12,7 @@ from transformers.models.qwen3.modeling_qwen3 import Qwen3RotaryEmbedding
 from mdx.errors import ConfigError, UsageError
 from mdx.model.config import ModelConfig
 from mdx.model.hf_config import read_config, to_json
-from mdx.model.rope import RopeScaling, frequencies
+from mdx.model.rope import RopeScaling, frequencies, rotate, rotate_by_product
 
 SCALINGS = [
     {"rope_type": "default"},
@@ -119,3 +121,22 @@ def test_what_is_not_computed_is_refused(tmp_path, fields, said):
 def test_impossible_scalings_are_refused_by_name(fields, said):
     with pytest.raises(ConfigError, match=said):
         RopeScaling(**fields)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_halves_may_be_exchanged_by_a_product(dtype):
+    keys = jax.random.split(jax.random.key(0), 3)
+    x, weight = (jax.random.normal(key, (2, 5, 3, 128)).astype(dtype) for key in keys[:2])
+    angles = jax.random.uniform(keys[2], (2, 5, 64), maxval=6.0)
+
+    def outcome(turn):
+        def weighted(x):
+            turned = turn(x, jnp.cos(angles), jnp.sin(angles))
+            return (turned * weight).sum(dtype=jnp.float32), turned
+
+        gradient, turned = jax.grad(weighted, has_aux=True)(x)
+        return turned.astype(jnp.float32), gradient.astype(jnp.float32)
+
+    tolerance = 1e-6 if dtype == jnp.float32 else 0.04  # two roundings of values up to 5
+    for found, expected in zip(outcome(rotate_by_product), outcome(rotate), strict=True):
+        np.testing.assert_allclose(found, expected, atol=tolerance)
