@@ -3,8 +3,8 @@
     python -m benchmarks.plan_table                       # count what is missing
     python -m benchmarks.plan_table --compile 8b/sft@v5p  # compile one row, and keep its result
 
-Results are kept in docs/plans.json, one entry a row, so that nothing is compiled twice; --compile
-may be repeated, and a row that was compiled stays so.
+Results are kept in docs/plans.json, one entry a row: what is not named is not compiled again.
+--compile may be repeated.
 """
 
 import argparse
@@ -57,8 +57,7 @@ def main() -> None:
         for stage in STAGES:
             for hardware, topology in topologies.items():
                 name = f"{size}/{stage}@{hardware}"
-                compiled = records.get(name, {}).get("method", "").startswith("memory and")
-                if name in records and (compiled or name not in wanted):
+                if name in records and name not in wanted:
                     continue
                 records[name] = record(size, stage, hardware, topology, name not in wanted)
                 RECORDS.write_text(json.dumps(records, indent=1) + "\n")

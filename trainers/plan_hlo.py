@@ -54,8 +54,10 @@ class Instruction:
     @property
     def called(self) -> tuple[str, ...]:
         """Names of the computations that the instruction runs."""
+        applied = "|to_apply" if self.opcode in ("call", "call-start") else ""
         found = re.findall(
-            r"(?:calls|body|true_computation|false_computation)=%?([\w.\-]+)", self.operands
+            rf"(?:calls|body|true_computation|false_computation{applied})=%?([\w.\-]+)",
+            self.operands,
         )
         branches = re.search(r"branch_computations=\{([^}]*)\}", self.operands)
         names = [name.strip().lstrip("%") for name in branches[1].split(",")] if branches else []

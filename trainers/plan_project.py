@@ -124,9 +124,7 @@ class _Simulation:
         return clock.now
 
     def _step(self, instruction: Instruction, clock: _Clock, times: float) -> None:
-        inner = [
-            part for name in instruction.called for part in self._module.computations.get(name, ())
-        ]
+        inner = self._inner(instruction)
         targets = {part.custom_target for part in inner}
         collective = next((part for part in (instruction, *inner) if kind_of(part)), None)
         if collective is not None:
@@ -145,6 +143,14 @@ class _Simulation:
         self._add(kind, seconds * times)
         if collective is not None and _DONE in targets:
             self._wait(collective.channel, clock, times)
+
+    def _inner(self, instruction: Instruction) -> list[Instruction]:
+        """Return what an instruction runs, or has run since it was started on a sparse core."""
+        if instruction.opcode == "call-done":
+            instruction = self._module.by_name[instruction.operand_names[0]]
+        return [
+            part for name in instruction.called for part in self._module.computations.get(name, ())
+        ]
 
     def _start(self, collective: Instruction, clock: _Clock, times: float, scattered: bool) -> None:
         """Put a collective on the links.
@@ -176,7 +182,7 @@ class _Simulation:
         chip = self._topology.chip
         if instruction.custom_target == "tpu_custom_call":
             return "attention", splash_seconds(instruction, self._topology, self._num_heads)
-        in_one_pass = instruction.opcode in ("fusion", "reduce")
+        in_one_pass = instruction.opcode in ("fusion", "reduce", "broadcast")
         if in_one_pass and is_elementwise(self._module, instruction, chip):
             return "elementwise", elementwise_seconds(self._module, instruction, chip)
         if instruction.cycles:

@@ -19,7 +19,7 @@ GENERATIONS = {
     "TPU7x": "tpu7x",
 }
 # Gather the next layer's weights while this one computes, and leave gradients' sums to the sparse
-# cores: without the latter, fully sharded gradients are summed whole on every chip.
+# cores meanwhile: without the latter, fully sharded gradients are summed whole on every chip.
 _OVERLAP = {
     "xla_enable_async_all_gather": "true",
     "xla_tpu_enable_async_collective_fusion": "true",
@@ -27,7 +27,10 @@ _OVERLAP = {
     "xla_tpu_enable_async_collective_fusion_multiple_steps": "true",
     "xla_tpu_overlap_compute_collective_tc": "true",
 }
-_SPARSE_CORE = {"xla_tpu_enable_sparse_core_collective_offload_nd_reduce_scatter": "true"}
+_SPARSE_CORE = {
+    "xla_tpu_enable_sparse_core_collective_offload_reduce_scatter": "true",
+    "xla_tpu_enable_sparse_core_collective_offload_nd_reduce_scatter": "true",
+}
 # Fast memory that one fusion may take, KiB: larger tiles of products, 71 to 93 % of their peak, for
 # four times the compiler's time.
 _TILES = {"xla_tpu_scoped_vmem_limit_kib": "65536"}
