@@ -1,18 +1,20 @@
 """How fast the farm is, beside plain `lmp` and beside LAMMPS with nothing around it.
 
-    mdx-farm bench                              (rollout_farm.cli)
-    python -m rollout_farm.bench KIND COUNT     one process that runs scripts one after the other
+    mdx-farm bench     (rollout_farm.cli)
 
 Four scripts, each many times with another seed so that no cache helps. Four ways to run them, as
 many at a time as the farm has slots: `lmp` started for each; the farm as rewards need it, with
 probes; the farm without evidence, every layer of the sandbox on all the same (`bare`); and in one
 process that clears LAMMPS in between, the limit and no way to run strangers' scripts.
-The ways take turns, round after round; figures are medians over rounds, and differences are the
-medians of each round's. CPU time is that of all processes of a
-way: of the farm its worker, zygotes and children, not the client.
+The ways take turns of half a second, since a machine's speed drifts; figures are medians over
+turns, and differences the medians of those between neighbouring turns. CPU time is that of all
+processes of a way: of the farm its worker, zygotes and children, not the client.
 """
 
 import contextlib
+import functools
+import itertools
+import multiprocessing
 import os
 import resource
 import statistics
@@ -20,9 +22,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import msgspec
@@ -31,7 +35,6 @@ from mdx.errors import FarmError
 from mdx.lammps.library import Lammps, LammpsError, potentials_dir
 from mdx.lammps.run import RunRequest, RunStatus
 from rollout_farm.client import Farm
-from rollout_farm.slot import ROOT
 
 _CRYSTAL = """lattice fcc {lattice}
 region box block 0 {cells} 0 {cells} 0 {cells}
@@ -48,15 +51,15 @@ SCRIPTS = {
     "pair_coeff * * Cu_mishin1.eam.alloy Cu\nvelocity all create 300 {seed}\n"
     "timestep 0.002\nfix 1 all nve\nrun 100\n",
 }
-_COUNTS = {  # scripts a round and slot: a second or two each, since the kernel counts in 10 ms
-    "lmp": {"trivial": 8, "failing": 8, "lj": 8, "eam": 6},
-    "farm": {"trivial": 300, "failing": 300, "lj": 100, "eam": 40},
-    "bare": {"trivial": 300, "failing": 300, "lj": 100, "eam": 40},
-    "in_process": {"trivial": 500, "failing": 150, "lj": 50, "eam": 20},
+_COUNTS = {  # scripts a turn and slot
+    "lmp": {"trivial": 4, "failing": 4, "lj": 4, "eam": 3},
+    "farm": {"trivial": 150, "failing": 150, "lj": 40, "eam": 8},
+    "bare": {"trivial": 150, "failing": 150, "lj": 40, "eam": 8},
+    "in_process": {"trivial": 300, "failing": 100, "lj": 40, "eam": 8},
 }
-# The limit is taken before and after: a machine's speed drifts, and how well a process's memory
-# lies in the caches is a matter of luck, 1 % of what EAM takes.
-_TURNS = ("lmp", "farm", "in_process", "bare", "in_process")
+# A round's: the limit stands beside both ways of the farm, and its processes start anew with each
+# round, since how well a process's memory lies in the caches is luck, 1 % of what EAM takes.
+_TURNS = ("lmp", *(("farm", "in_process", "bare", "in_process") * 4))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +68,25 @@ class Speed:
 
     cpu_ms: float  # a script, over all processes; 0 for workers elsewhere
     scripts_per_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """What one turn of one way came to."""
+
+    num_scripts: int
+    num_failed: int
+    cpu_s: float
+    wall_s: float
+    client_cpu_s: float = 0.0  # of the process that sent the scripts
+
+    @property
+    def speed(self) -> Speed:
+        """What that is for one script."""
+        return Speed(
+            cpu_ms=1000 * self.cpu_s / self.num_scripts,
+            scripts_per_s=self.num_scripts / self.wall_s,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,33 +125,24 @@ def measure(
     farm: Farm, kinds: Sequence[str], num_rounds: int, say: Callable[[str], None]
 ) -> Report:
     """Run everything; `say` is called with a line about what runs now."""
-    samples: dict[tuple[str, str], list[Speed]] = {}
-    client_s, num_sent = 0.0, 0
-    ways = {"lmp": _lmp, "farm": _farm, "in_process": _in_process, "bare": _bare}
-    for round_number in range(num_rounds):
-        for kind in kinds:
-            for way in _TURNS:
-                say(f"round {round_number + 1} of {num_rounds}: {kind}, {way}")
-                count = _COUNTS[way][kind] * farm.num_slots
-                started = time.process_time()
-                speed = ways[way](farm, kind, count, round_number)
-                if (way, kind) == ("farm", "trivial"):
-                    client_s, num_sent = client_s + time.process_time() - started, num_sent + count
-                samples.setdefault((kind, way), []).append(speed)
-            samples[kind, "in_process"][-2:] = [_mean(samples[kind, "in_process"][-2:])]
+    turns: dict[tuple[str, str], list[Turn]] = defaultdict(list)
+    seeds = itertools.count(1)
+    for round_number, kind in itertools.product(range(num_rounds), kinds):
+        say(f"round {round_number + 1} of {num_rounds}: {kind}")
+        for way, turn in _take_turns(farm, kind, seeds):
+            turns[kind, way].append(turn)
     status = farm.fleet.workers[0].status(5.0)
+    sent = turns["trivial", "farm"]
     return Report(
         num_slots=farm.num_slots,
         layers=tuple(status.sandbox),
         kinds={
-            kind: Comparison(
-                **{way: _median(samples[kind, way]) for way in ways},
-                overhead_ms=_difference_ms(samples[kind, "bare"], samples[kind, "in_process"]),
-                evidence_ms=_difference_ms(samples[kind, "farm"], samples[kind, "bare"]),
-            )
+            kind: _compare({way: [turn.speed for turn in turns[kind, way]] for way in _COUNTS})
             for kind in kinds
         },
-        client_cpu_ms=1000 * client_s / max(1, num_sent),
+        client_cpu_ms=statistics.median(
+            [1000 * t.client_cpu_s / t.num_scripts for t in sent] or [0]
+        ),
     )
 
 
@@ -163,6 +176,34 @@ def to_json(report: Report) -> str:
     return msgspec.json.encode(content).decode()
 
 
+def _take_turns(farm: Farm, kind: str, seeds: Iterator[int]) -> Iterator[tuple[str, Turn]]:
+    """Yield a round's turns. Raises `FarmError` where scripts do not end as they should."""
+    with _limit(farm.num_slots) as in_process:
+        ways: dict[str, Callable[[Sequence[str]], Turn]] = {
+            "lmp": functools.partial(_lmp, farm.num_slots),
+            "farm": functools.partial(_on_farm, farm, want_evidence=True),
+            "bare": functools.partial(_on_farm, farm, want_evidence=False),
+            "in_process": in_process,
+        }
+        for way in _TURNS:
+            count = _COUNTS[way][kind] * farm.num_slots
+            turn = ways[way]([SCRIPTS[kind].format(seed=next(seeds)) for _ in range(count)])
+            if turn.num_failed != (count if kind == "failing" else 0):
+                raise FarmError(f"{turn.num_failed} of {count} scripts {kind!r} failed ({way})")
+            yield way, turn
+
+
+def _compare(speeds: Mapping[str, Sequence[Speed]]) -> Comparison:
+    """Return medians over the turns of each way, and of what the ways differ by."""
+    farm, bare, limit = speeds["farm"], speeds["bare"], speeds["in_process"]
+    beside = [(a.cpu_ms + b.cpu_ms) / 2 for a, b in zip(limit[::2], limit[1::2], strict=True)]
+    return Comparison(
+        **{way: _median(samples) for way, samples in speeds.items()},
+        overhead_ms=statistics.median(s.cpu_ms - own for s, own in zip(bare, beside, strict=True)),
+        evidence_ms=statistics.median(a.cpu_ms - b.cpu_ms for a, b in zip(farm, bare, strict=True)),
+    )
+
+
 def _median(speeds: Sequence[Speed]) -> Speed:
     return Speed(
         cpu_ms=statistics.median(speed.cpu_ms for speed in speeds),
@@ -170,85 +211,114 @@ def _median(speeds: Sequence[Speed]) -> Speed:
     )
 
 
-def _mean(speeds: Sequence[Speed]) -> Speed:
-    return Speed(
-        cpu_ms=statistics.fmean(speed.cpu_ms for speed in speeds),
-        scripts_per_s=statistics.harmonic_mean([speed.scripts_per_s for speed in speeds]),
-    )
-
-
-def _difference_ms(more: Sequence[Speed], less: Sequence[Speed]) -> float:
-    """Return the median over rounds of what one way takes more of CPU than another."""
-    return statistics.median(a.cpu_ms - b.cpu_ms for a, b in zip(more, less, strict=True))
-
-
-def _farm(farm: Farm, kind: str, count: int, round_number: int) -> Speed:
-    return _on_farm(farm, kind, count, round_number, want_evidence=True)
-
-
-def _bare(farm: Farm, kind: str, count: int, round_number: int) -> Speed:
-    return _on_farm(farm, kind, count, round_number, want_evidence=False)
-
-
-def _on_farm(farm: Farm, kind: str, count: int, round_number: int, *, want_evidence: bool) -> Speed:
+def _on_farm(farm: Farm, scripts: Sequence[str], *, want_evidence: bool) -> Turn:
     embedded = farm.fleet.embedded
     nonce = f"# {os.urandom(8).hex()}\n"  # no cached result of an earlier benchmark
     before = _tree_cpu_s(embedded.pid) if embedded else 0.0
-    started = time.monotonic()
-    scripts = [_script(kind, round_number * count + index) + nonce for index in range(count)]
+    started, client_started = time.monotonic(), time.process_time()
     futures = [
-        farm.submit(RunRequest(script=script, want_evidence=want_evidence)) for script in scripts
+        farm.submit(RunRequest(script=script + nonce, want_evidence=want_evidence))
+        for script in scripts
     ]
-    statuses = {future.result().status for future in futures}
-    wall_s = time.monotonic() - started
-    cpu_s = _tree_cpu_s(embedded.pid) - before if embedded else 0.0
-    if statuses != {RunStatus.ERROR if kind == "failing" else RunStatus.OK}:
-        raise FarmError(f"the script {kind!r} ended with {', '.join(sorted(statuses))}")
-    return Speed(cpu_ms=1000 * cpu_s / count, scripts_per_s=count / wall_s)
+    statuses = [future.result().status for future in futures]
+    return Turn(
+        num_scripts=len(scripts),
+        num_failed=sum(status is not RunStatus.OK for status in statuses),
+        wall_s=time.monotonic() - started,
+        cpu_s=_tree_cpu_s(embedded.pid) - before if embedded else 0.0,
+        client_cpu_s=time.process_time() - client_started,
+    )
 
 
-def _lmp(farm: Farm, kind: str, count: int, round_number: int) -> Speed:
+def _lmp(num_slots: int, scripts: Sequence[str]) -> Turn:
     """Start LAMMPS's own program for each script."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "LAMMPS_POTENTIALS": potentials_dir()}
     program = Path(sys.executable).with_name("lmp")  # the command that comes with the wheel
     with tempfile.TemporaryDirectory(prefix="mdx-bench-") as folder:
 
-        def run(index: int) -> None:
-            path = Path(folder, f"in.{index}")
-            path.write_text(_script(kind, round_number * count + index))
-            subprocess.run(
+        def run(number_and_script: tuple[int, str]) -> int:
+            number, script = number_and_script
+            path = Path(folder, f"in.{number}")
+            path.write_text(script)
+            return subprocess.run(
                 [program, "-in", path.name, "-log", "none"],
                 cwd=folder,
                 env=environment,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                check=kind != "failing",
-            )
+            ).returncode
 
         before, started = _children_cpu_s(), time.monotonic()
-        with ThreadPoolExecutor(farm.num_slots) as threads:
-            list(threads.map(run, range(count)))
-        wall_s, cpu_s = time.monotonic() - started, _children_cpu_s() - before
-    return Speed(cpu_ms=1000 * cpu_s / count, scripts_per_s=count / wall_s)
+        with ThreadPoolExecutor(num_slots) as threads:
+            codes = list(threads.map(run, enumerate(scripts)))
+        return Turn(
+            num_scripts=len(scripts),
+            num_failed=sum(code != 0 for code in codes),
+            wall_s=time.monotonic() - started,
+            cpu_s=_children_cpu_s() - before,
+        )
 
 
-def _in_process(farm: Farm, kind: str, count: int, round_number: int) -> Speed:
-    """Run the scripts in one process for each slot, `clear` in between."""
-    share = str(count // farm.num_slots)
-    command = [sys.executable, "-P", "-m", "rollout_farm.bench", kind, share, str(round_number)]
-    processes = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": ROOT})
-        for _ in range(farm.num_slots)
-    ]
-    outputs = [process.communicate()[0] for process in processes]
-    if any(process.returncode for process in processes):
-        raise FarmError(f"the script {kind!r} could not be run in one process")
-    cpu_s, wall_s = zip(*(map(float, output.split()[-2:]) for output in outputs), strict=True)
-    return Speed(cpu_ms=1000 * sum(cpu_s) / count, scripts_per_s=count / max(wall_s))
+@contextlib.contextmanager
+def _limit(num_slots: int) -> Iterator[Callable[[Sequence[str]], Turn]]:
+    """Provide what runs scripts in one process for each slot, `clear` in between."""
+    context = multiprocessing.get_context("spawn")
+    channels, ends = zip(*(context.Pipe() for _ in range(num_slots)), strict=True)
+    processes = [context.Process(target=_run_one_by_one, args=(end,)) for end in ends]
+    for process, end in zip(processes, ends, strict=True):
+        process.start()
+        end.close()  # the process has it: when it dies, the channel ends
+
+    def run(scripts: Sequence[str]) -> Turn:
+        for slot, channel in enumerate(channels):
+            channel.send(scripts[slot::num_slots])
+        try:
+            turns: list[Turn] = [channel.recv() for channel in channels]
+        except EOFError as error:
+            raise FarmError("LAMMPS cannot be run in one process; what it says is above") from error
+        return Turn(
+            num_scripts=sum(turn.num_scripts for turn in turns),
+            num_failed=sum(turn.num_failed for turn in turns),
+            wall_s=max(turn.wall_s for turn in turns),
+            cpu_s=sum(turn.cpu_s for turn in turns),
+        )
+
+    try:
+        run([SCRIPTS["trivial"].format(seed=0)] * num_slots)  # from here on all are ready
+        yield run
+    finally:
+        for channel in channels:
+            channel.close()
+        for process in processes:
+            process.join()
 
 
-def _script(kind: str, index: int) -> str:
-    return SCRIPTS[kind].format(seed=index + 1)
+def _run_one_by_one(channel: Connection) -> None:
+    """Run the scripts of each list that comes, answer it with a `Turn`, until no more can come."""
+    os.environ.update({"UCX_TLS": "self", "LAMMPS_POTENTIALS": potentials_dir()})
+    arguments = ("-log", "none", "-screen", "none", "-nocite")
+    lammps = Lammps(arguments)
+    with tempfile.TemporaryDirectory(prefix="mdx-bench-") as folder, contextlib.suppress(EOFError):
+        os.chdir(folder)
+        while True:
+            scripts, num_failed = channel.recv(), 0
+            cpu_s, wall_s = time.process_time(), time.monotonic()
+            for script in scripts:
+                Path("in.lammps").write_text(script)
+                try:
+                    lammps.file("in.lammps")
+                    lammps.command("clear")
+                except LammpsError:  # after a few errors an instance runs nothing any more
+                    num_failed += 1
+                    lammps.close()
+                    lammps = Lammps(arguments)
+            turn = Turn(
+                num_scripts=len(scripts),
+                num_failed=num_failed,
+                wall_s=time.monotonic() - wall_s,
+                cpu_s=time.process_time() - cpu_s,
+            )
+            channel.send(turn)
 
 
 def _children_cpu_s() -> float:
@@ -270,27 +340,3 @@ def _tree_cpu_s(pid: int) -> float:
     while more := {child for child, parent in parents.items() if parent in tree} - tree:
         tree |= more
     return sum(ticks.get(member, 0) for member in tree) / os.sysconf("SC_CLK_TCK")
-
-
-def main() -> None:
-    """Run COUNT scripts of KIND in this process; print the CPU and wall seconds it took."""
-    kind, count, round_number = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    os.environ.update({"UCX_TLS": "self", "LAMMPS_POTENTIALS": potentials_dir()})
-    arguments = ("-log", "none", "-screen", "none", "-nocite")
-    lammps = Lammps(arguments)
-    with tempfile.TemporaryDirectory(prefix="mdx-bench-") as folder:
-        os.chdir(folder)
-        cpu_s, wall_s = time.process_time(), time.monotonic()
-        for index in range(count):
-            Path("in.lammps").write_text(_script(kind, round_number * count + index))
-            try:
-                lammps.file("in.lammps")
-                lammps.command("clear")
-            except LammpsError:  # after a few errors an instance runs nothing any more
-                lammps.close()
-                lammps = Lammps(arguments)
-        print(time.process_time() - cpu_s, time.monotonic() - wall_s)
-
-
-if __name__ == "__main__":
-    main()
