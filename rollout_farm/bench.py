@@ -6,12 +6,13 @@ Four scripts, each many times with another seed so that no cache helps. Four way
 many at a time as the farm has slots: `lmp` started for each; the farm as rewards need it, with
 probes; the farm without evidence, every layer of the sandbox on all the same (`bare`); and in one
 process that clears LAMMPS in between, the limit and no way to run strangers' scripts.
-The ways take turns of half a second, since a machine's speed drifts; figures are medians over
+The ways take turns of a tenth of a second, since a machine's speed drifts; figures are medians over
 turns, and differences the medians of those between neighbouring turns. CPU time is that of all
 processes of a way: of the farm its worker, zygotes and children, not the client.
 """
 
 import contextlib
+import ctypes
 import functools
 import itertools
 import multiprocessing
@@ -53,13 +54,13 @@ SCRIPTS = {
 }
 _COUNTS = {  # scripts a turn and slot
     "lmp": {"trivial": 4, "failing": 4, "lj": 4, "eam": 3},
-    "farm": {"trivial": 150, "failing": 150, "lj": 40, "eam": 8},
-    "bare": {"trivial": 150, "failing": 150, "lj": 40, "eam": 8},
-    "in_process": {"trivial": 300, "failing": 100, "lj": 40, "eam": 8},
+    "farm": {"trivial": 40, "failing": 40, "lj": 10, "eam": 2},
+    "bare": {"trivial": 40, "failing": 40, "lj": 10, "eam": 2},
+    "in_process": {"trivial": 100, "failing": 60, "lj": 10, "eam": 2},
 }
 # A round's: the limit stands beside both ways of the farm, and its processes start anew with each
 # round, since how well a process's memory lies in the caches is luck, 1 % of what EAM takes.
-_TURNS = ("lmp", *(("farm", "in_process", "bare", "in_process") * 4))
+_TURNS = ("lmp", *(("farm", "in_process", "bare", "in_process") * 20))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,19 +215,23 @@ def _median(speeds: Sequence[Speed]) -> Speed:
 def _on_farm(farm: Farm, scripts: Sequence[str], *, want_evidence: bool) -> Turn:
     embedded = farm.fleet.embedded
     nonce = f"# {os.urandom(8).hex()}\n"  # no cached result of an earlier benchmark
-    before = _tree_cpu_s(embedded.pid) if embedded else 0.0
+    before = _cpu_s(embedded.pid) if embedded else {}
     started, client_started = time.monotonic(), time.process_time()
     futures = [
         farm.submit(RunRequest(script=script + nonce, want_evidence=want_evidence))
         for script in scripts
     ]
-    statuses = [future.result().status for future in futures]
+    results = [future.result() for future in futures]
+    wall_s, client_cpu_s = time.monotonic() - started, time.process_time() - client_started
+    after = _cpu_s(embedded.pid) if embedded else {}
+    living_s = sum(seconds - before.get(pid, 0.0) for pid, seconds in after.items())
+    children_s = sum(result.timings.cpu_s for result in results) if embedded else 0.0
     return Turn(
         num_scripts=len(scripts),
-        num_failed=sum(status is not RunStatus.OK for status in statuses),
-        wall_s=time.monotonic() - started,
-        cpu_s=_tree_cpu_s(embedded.pid) - before if embedded else 0.0,
-        client_cpu_s=time.process_time() - client_started,
+        num_failed=sum(result.status is not RunStatus.OK for result in results),
+        wall_s=wall_s,
+        cpu_s=living_s + children_s,
+        client_cpu_s=client_cpu_s,
     )
 
 
@@ -326,17 +331,20 @@ def _children_cpu_s() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def _tree_cpu_s(pid: int) -> float:
-    """Return the CPU seconds of a process and all its descendants, those that ended included."""
+def _cpu_s(pid: int) -> dict[int, float]:
+    """Return the CPU seconds of a process and of each of its descendants that lives, to the ns."""
     parents: dict[int, int] = {}
-    ticks: dict[int, int] = {}
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             with contextlib.suppress(OSError):
                 fields = Path("/proc", entry, "stat").read_text().rpartition(")")[2].split()
                 parents[int(entry)] = int(fields[1])
-                ticks[int(entry)] = sum(map(int, fields[11:15]))
     tree = {pid}
     while more := {child for child, parent in parents.items() if parent in tree} - tree:
         tree |= more
-    return sum(ticks.get(member, 0) for member in tree) / os.sysconf("SC_CLK_TCK")
+    clock, seconds = ctypes.c_int(), {}
+    for member in tree:
+        if ctypes.CDLL(None).clock_getcpuclockid(member, ctypes.byref(clock)) == 0:
+            with contextlib.suppress(OSError):  # it has ended since
+                seconds[member] = time.clock_gettime(clock.value)
+    return seconds

@@ -198,7 +198,7 @@ def selftest() -> None:
 def bench(as_json: bool, rounds: int, kinds: tuple[str, ...], farm: FarmPlace) -> None:
     """Compare the farm with plain `lmp` and with LAMMPS in one process: CPU and scripts a second.
 
-    About four minutes; leave the machine alone meanwhile.
+    About five minutes; leave the machine alone meanwhile.
     """
     from rollout_farm import bench as speed
 
