@@ -106,6 +106,10 @@ class Module:
         """Every instruction under its name."""
         return {instruction.name: instruction for instruction in self.walk()}
 
+    def run_by(self, instruction: Instruction) -> list[Instruction]:
+        """Return what the computations hold that an instruction calls."""
+        return [part for name in instruction.called for part in self.computations.get(name, ())]
+
     def walk(self) -> Iterator[Instruction]:
         """Yield every instruction once, whatever runs it how often."""
         for instructions in self.computations.values():

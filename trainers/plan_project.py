@@ -148,9 +148,7 @@ class _Simulation:
         """Return what an instruction runs, or has run since it was started on a sparse core."""
         if instruction.opcode == "call-done":
             instruction = self._module.by_name[instruction.operand_names[0]]
-        return [
-            part for name in instruction.called for part in self._module.computations.get(name, ())
-        ]
+        return self._module.run_by(instruction)
 
     def _start(self, collective: Instruction, clock: _Clock, times: float, scattered: bool) -> None:
         """Put a collective on the links.

@@ -16,8 +16,10 @@ from trainers.plan_topology import Chip
 # lanes come between.
 VECTOR_SHARE = 0.5
 _SLICES = {"dynamic-slice", "slice", "gather"}
+_PRODUCTS = {"convolution", "dot"}
 _NO_ARITHMETIC = {
     *_SLICES,
+    *_PRODUCTS,
     "parameter",
     "constant",
     "broadcast",
@@ -29,8 +31,6 @@ _NO_ARITHMETIC = {
     "copy",
     "iota",
     "custom-call",
-    "convolution",
-    "dot",
 }
 _SLOW = {  # of one unit, where others have four
     "exponential",
@@ -47,7 +47,6 @@ _SLOW = {  # of one unit, where others have four
     "cosine",
 }
 _REDUCTIONS = {"reduce", "reduce-window"}
-_PRODUCTS = {"convolution", "dot"}
 _ASIDE = 1 / 8  # of a fusion's cycles: the exchange of halves in `rotate_by_product`
 
 
@@ -72,8 +71,7 @@ def _parts(module: Module, fusion: Instruction) -> list[Instruction]:
     """Return the fused instructions, those of fusions within it too; one by itself is its own."""
     if fusion.opcode != "fusion":
         return [fusion]
-    parts = [part for name in fusion.called for part in module.computations.get(name, ())]
-    return [inner for part in parts for inner in _parts(module, part)]
+    return [inner for part in module.run_by(fusion) for inner in _parts(module, part)]
 
 
 def _read(module: Module, fusion: Instruction) -> float:
@@ -136,8 +134,6 @@ def _operations(module: Module, part: Instruction) -> float:
     """Return the vector operations of one fused instruction, in those that have four units."""
     if part.opcode in _NO_ARITHMETIC:
         return 0.0
-    first = module.by_name.get(part.operand_names[0]) if part.operand_names else None
-    reduced = part.opcode in _REDUCTIONS and first is not None
-    shapes = first.shapes if first is not None and reduced else part.shapes
-    elements = max((math.prod(dims) for _, dims in shapes), default=0)
+    counted = module.by_name[part.operand_names[0]] if part.opcode in _REDUCTIONS else part
+    elements = max((math.prod(dims) for _, dims in counted.shapes), default=0)
     return elements * (4.0 if part.opcode in _SLOW else 1.0)
