@@ -23,7 +23,7 @@ import numpy as np
 from mdx.data.batch import Batch
 from mdx.data.pipeline import PackedIterator, cpt_batches, sft_batches
 from mdx.model.config import ComputeConfig, ModelConfig
-from mdx.model.decoder import init
+from mdx.model.decoder import init, resolve
 from trainers.losses import make_loss_sum, make_next_token_loss
 from trainers.optim import OptimConfig, make_optimizer, make_schedule
 from trainers.state import create_state
@@ -94,7 +94,8 @@ def measure_training(name: str, model: ModelConfig, batch: Batch, steps: int) ->
     """Return tokens a second of training steps, the median over `steps` after the first."""
     graphdef, params = init(model, key=jax.random.key(0))
     optimizer = make_optimizer(OptimConfig())
-    loss = make_next_token_loss(make_loss_sum(graphdef, vocab_block=ComputeConfig().vocab_block))
+    compute = resolve(ComputeConfig(), model, jax.devices()[0])
+    loss = make_next_token_loss(make_loss_sum(graphdef, vocab_block=compute.vocab_block))
     step = make_train_step(loss, optimizer, make_schedule(OptimConfig()))
     tokens = np.asarray(batch.tokens) % model.vocab_size  # speed does not depend on the ids
     batch = replace(batch, tokens=tokens)

@@ -14,6 +14,7 @@ from mdx.data.batch import Batch
 from mdx.data.packing import TokenizedDocument, best_fit, fill_batch
 from mdx.lammps.run import Reward
 from mdx.model.config import ComputeConfig
+from mdx.model.decoder import resolve
 from mdx.model.hf import load_hf
 from mdx.model.sampler import SampledTokens, sample
 from mdx.tasks.task import Task
@@ -43,7 +44,8 @@ def prepare(work: Work, model_dir: Path) -> Callable[[], int]:
 
 def _sft(work: Work, model_dir: Path) -> Callable[[], int]:
     compute = ComputeConfig(scan_layers=work.shape.num_hidden_layers >= DEEP_FROM)
-    _, graphdef, params = load_hf(str(model_dir), compute)
+    model, graphdef, params = load_hf(str(model_dir), compute)
+    compute = resolve(compute, model, jax.devices()[0])
     optimizer = make_optimizer(OPTIM)
     loss = make_next_token_loss(make_loss_sum(graphdef, vocab_block=compute.vocab_block))
     step = make_train_step(loss, optimizer, make_schedule(OPTIM))
@@ -104,8 +106,8 @@ def _sampled(
 
 
 def _grpo(work: Work, model_dir: Path) -> Callable[[], int]:
-    compute = ComputeConfig()
-    _, graphdef, params = load_hf(str(model_dir), compute)
+    model, graphdef, params = load_hf(str(model_dir))
+    compute = resolve(ComputeConfig(), model, jax.devices()[0])
     config = UpdateConfig(
         seq_len=640, microbatch_rows=2, loss=PolicyLossConfig(kl_coef=0.0, replay_coef=0.0)
     )

@@ -145,7 +145,7 @@ def _make_updater(
 ) -> PolicyUpdater:
     rollout, update = config.rollout, config.update
     logprobs = partial(
-        make_logprobs, temperature=rollout.temperature, vocab_block=config.compute.vocab_block
+        make_logprobs, temperature=rollout.temperature, vocab_block=policy.compute.vocab_block
     )
     shape = update_shape(config, mesh)
 

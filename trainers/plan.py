@@ -21,7 +21,7 @@ from jax.errors import JaxRuntimeError
 from mdx.config import load_config
 from mdx.errors import UsageError
 from mdx.model.config import ComputeConfig, ModelConfig
-from mdx.model.decoder import resolve
+from mdx.model.decoder import VOCAB_BLOCK, resolve
 from mdx.model.hf import read_config
 from trainers.cpt import CptConfig
 from trainers.grpo_config import GrpoConfig
@@ -29,7 +29,7 @@ from trainers.plan_count import estimate_memory, estimate_seconds, model_flops
 from trainers.plan_hlo import parse_module
 from trainers.plan_project import Projection, project
 from trainers.plan_step import PlannedStep, StageConfig, planned_step
-from trainers.plan_topology import Topology, parse_topology, tpu_devices
+from trainers.plan_topology import GPU, Topology, parse_topology, tpu_devices
 from trainers.sft import SftConfig
 
 __all__ = ["Plan", "PlanConfig", "load_plan_config", "make_plan", "parse_topology"]
@@ -147,6 +147,19 @@ def load_plan_config(
     return PlanConfig(stage=stage, config=config, model=model)
 
 
+def on_hardware(wanted: PlanConfig, topology: Topology) -> tuple[PlanConfig, list[Any]]:
+    """Return the devices to plan for, and `wanted` with what they would not decide as they should.
+
+    No compiler is at hand for GPUs: CPU devices stand in for them.
+    """
+    if topology.generation != GPU:
+        return wanted, tpu_devices(topology)
+    compute = dataclasses.replace(
+        wanted.compute, vocab_block=wanted.compute.vocab_block or VOCAB_BLOCK
+    )
+    return with_overrides(wanted, compute=compute), jax.devices("cpu")[: topology.num_devices]
+
+
 def make_plan(
     wanted: PlanConfig,
     topology: Topology,
@@ -159,8 +172,7 @@ def make_plan(
     `keep_text` is given the text of the scheduled module. Raises UsageError for a topology that
     does not exist or a mesh that does not fit it.
     """
-    on_tpu = topology.generation != "h200"
-    devices = tpu_devices(topology) if on_tpu else jax.devices("cpu")[: topology.num_devices]
+    wanted, devices = on_hardware(wanted, topology)
     step = planned_step(wanted.config, wanted.model, devices)
     compute = resolve(wanted.compute, wanted.model, devices[0])
     guess = estimate_memory(step, compute)
@@ -176,7 +188,7 @@ def make_plan(
             seconds=estimate_seconds(step, compute, topology.chip), parts={}, collectives={}
         ),
     }
-    if on_tpu and not estimate:
+    if topology.generation != GPU and not estimate:
         facts |= _compiled(step, topology, keep_text)
     return Plan(wanted=wanted, topology=topology, step=step, estimated_bytes=guess.total, **facts)
 

@@ -12,17 +12,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import click
-import jax
 
 from mdx.errors import ConfigError, UsageError
 from mdx.model.decoder import resolve
 from mdx.model.sharding import MeshConfig
 from trainers.grpo_config import GrpoConfig
-from trainers.plan import Plan, PlanConfig, make_plan, with_overrides
+from trainers.plan import Plan, PlanConfig, make_plan, on_hardware, with_overrides
 from trainers.plan_count import estimate_memory, estimate_seconds
 from trainers.plan_project import link_seconds
 from trainers.plan_step import planned_step
-from trainers.plan_topology import Topology, tpu_devices
+from trainers.plan_topology import Topology
 
 COUNT_ERROR = 1.25  # a hand count may be this much too high
 ENOUGH = 2  # set-ups that fit: the best of them is named
@@ -82,8 +81,7 @@ def search(wanted: PlanConfig, topology: Topology, *, max_compiles: int, estimat
 
 def candidates(wanted: PlanConfig, topology: Topology) -> Iterator[Candidate]:
     """Yield every set-up whose mesh divides the model and the batch, counted by hand."""
-    on_tpu = topology.generation != "h200"
-    devices = tpu_devices(topology) if on_tpu else jax.devices("cpu")[: topology.num_devices]
+    wanted, devices = on_hardware(wanted, topology)
     tensors = [size for size in (1, 2, 4, 8) if len(devices) % size == 0]
     for tensor, remat, rows in itertools.product(
         tensors, ("none", "minimal", "attention", "full"), (1, 2, 4)

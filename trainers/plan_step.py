@@ -90,7 +90,7 @@ def planned_step(config: StageConfig, model: ModelConfig, devices: list[Any]) ->
         parts = policy_parts(config.update, config.optim, logprobs, shape)
         batch = _batch(GrpoBatch, shape.num_rows, shape.seq_len, mesh)
     else:
-        parts = next_token_parts(config, graphdef, mesh)
+        parts = next_token_parts(config, graphdef, mesh, vocab_block=compute.vocab_block)
         batch = _batch(Batch, config.data.batch_size, config.data.seq_len, mesh)
     state = planned_state(trained, parts["optimizer"])
     return PlannedStep(

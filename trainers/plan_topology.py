@@ -16,6 +16,7 @@ from typing import Any
 
 from mdx.errors import UsageError
 
+GPU = "h200"  # its generation, of which a topology is a number
 _GIB = 1 << 30
 
 
@@ -66,7 +67,7 @@ CHIPS = {
         link_bandwidth=90e9,
         clock_hz=1.9e9,
     ),
-    "h200": Chip(
+    GPU: Chip(
         hbm_bytes=int(0.92 * 141e9),
         peak_flops=989e12,
         hbm_bandwidth=4800e9,
@@ -122,7 +123,7 @@ def parse_topology(name: str) -> Topology:
     sides = (
         tuple(int(side) for side in rest.split("x")) if re.fullmatch(r"\d+(x\d+)*", rest) else ()
     )
-    if generation == "h200" and len(sides) == 1 and 1 <= sides[0] <= 8:
+    if generation == GPU and len(sides) == 1 and 1 <= sides[0] <= 8:
         return Topology(name=name, generation=generation, sides=sides)
     dims = {"v5e": 2, "v6e": 2, "v5p": 3, "tpu7x": 3}
     if dims.get(generation) != len(sides) or 0 in sides:

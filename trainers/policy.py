@@ -18,7 +18,7 @@ from jaxtyping import Array, UInt32
 
 from mdx.errors import ConfigError, UsageError
 from mdx.model.config import ComputeConfig, LoraConfig, ModelConfig
-from mdx.model.decoder import GraphDef, init, structure
+from mdx.model.decoder import GraphDef, init, resolve, structure
 from mdx.model.hf import load_hf
 from mdx.model.hf_config import read_config
 from mdx.model.lora import init_adapters
@@ -36,6 +36,7 @@ class Policy:
     """What a model is without its weights."""
 
     model: ModelConfig
+    compute: ComputeConfig  # nothing left open
     lora: LoraConfig
     graphdef: GraphDef
     tokenizer_dir: str
@@ -76,8 +77,14 @@ def describe_policy(
             f"the model's vocab_size must be at least the tokenizer's {vocab_size}, "
             f"not {model.vocab_size} (tokenizer: {tokenizer_dir})"
         )
-    graphdef = structure(model, compute, lora)
-    return Policy(model=model, lora=lora, graphdef=graphdef, tokenizer_dir=tokenizer_dir)
+    compute = resolve(compute, model, jax.devices()[0])
+    return Policy(
+        model=model,
+        compute=compute,
+        lora=lora,
+        graphdef=structure(model, compute, lora),
+        tokenizer_dir=tokenizer_dir,
+    )
 
 
 def start_weights(

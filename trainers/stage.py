@@ -50,12 +50,12 @@ class StageConfig(Protocol):
     def checkpoint(self) -> CheckpointConfig: ...  # noqa: D102
 
 
-def next_token_parts(config: StageConfig, graphdef: GraphDef, mesh: Mesh) -> dict[str, Any]:
+def next_token_parts(
+    config: StageConfig, graphdef: GraphDef, mesh: Mesh, *, vocab_block: int
+) -> dict[str, Any]:
     """Return what the stage's step is made of, as arguments of `trainers.step.make_train_step`."""
     return {
-        "loss_fn": make_next_token_loss(
-            make_loss_sum(graphdef, vocab_block=config.compute.vocab_block)
-        ),
+        "loss_fn": make_next_token_loss(make_loss_sum(graphdef, vocab_block=vocab_block)),
         "optimizer": make_optimizer(config.optim),
         "schedule": make_schedule(config.optim),
         "num_microbatches": config.data.num_microbatches(batch_parts(mesh)),
@@ -87,7 +87,8 @@ def train_next_token(
     )
     optimizer = make_optimizer(config.optim)
     train_step = make_train_step(
-        **next_token_parts(config, policy.graphdef, mesh), base=weights.base
+        **next_token_parts(config, policy.graphdef, mesh, vocab_block=policy.compute.vocab_block),
+        base=weights.base,
     )
     with closing(prefetched(batches)) as ahead:
         state = fit(

@@ -70,7 +70,7 @@ class ComputeConfig:
     remat: what the backward pass finds kept: "none" (all), "minimal" (matrix products), "attention"
         (layer inputs and what goes in and out of attention) or "full" (layer inputs only).
     scan_layers: True compiles one layer for any depth; False unrolls, faster on CPUs.
-    vocab_block: tokens whose logits exist at one time in `token_logprobs`.
+    vocab_block: tokens whose logits exist on a device at one time, 0 for the device's best.
     """
 
     dtype: str = "float32"
@@ -78,14 +78,15 @@ class ComputeConfig:
     attention_block: int = 0
     remat: str = "none"
     scan_layers: bool = False
-    vocab_block: int = 1024
+    vocab_block: int = 0
 
     def __post_init__(self) -> None:
         _require("dtype", self.dtype, ("float32", "bfloat16"))
         _require("attention", self.attention, ATTENTION)
         _require("remat", self.remat, ("none", "minimal", "attention", "full"))
-        if self.attention_block < 0:
-            raise ConfigError(f"attention_block must be 0 or more, not {self.attention_block}")
+        for name in ("attention_block", "vocab_block"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} must be 0 or more, not {getattr(self, name)}")
         if self.attention == "cudnn" and self.dtype != "bfloat16":
             raise ConfigError("attention=cudnn needs dtype=bfloat16, not float32")
 

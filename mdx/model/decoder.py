@@ -36,6 +36,8 @@ GraphDef = nnx.GraphDef
 
 DRAW_CHUNK = 1 << 16
 SHORT_BLOCK = 128  # of "blocked" attention
+VOCAB_BLOCK = 1024
+MAX_LOGITS_ON_CPU = 1 << 25  # 128 MiB; more would be most of what a step takes, and not faster
 ROWWISE_BLOCK = 64  # what little lies above the diagonal of a small block is not computed
 _POLICIES = jax.checkpoint_policies
 
@@ -327,7 +329,7 @@ class Decoder(nnx.Module):
 
 def resolve(compute: ComputeConfig, config: ModelConfig, device: jax.Device) -> ComputeConfig:
     """Return `compute` with what it leaves open ("auto", 0) decided for devices like `device`."""
-    attention, block = compute.attention, compute.attention_block
+    attention, block, tokens = compute.attention, compute.attention_block, compute.vocab_block
     if attention == "auto":
         fused = device.platform == "gpu" and compute.dtype == "bfloat16"
         lanes = device.platform == "tpu" and config.head_dim % LANES == 0
@@ -336,7 +338,12 @@ def resolve(compute: ComputeConfig, config: ModelConfig, device: jax.Device) -> 
     if block == 0:
         splash = SPLASH_BLOCK.get(generation(device) or "", SHORT_BLOCK)
         block = {"splash": splash, "rowwise": ROWWISE_BLOCK}.get(attention, SHORT_BLOCK)
-    return dataclasses.replace(compute, attention=attention, attention_block=block)
+    if tokens == 0:
+        fitting = MAX_LOGITS_ON_CPU // config.vocab_size
+        tokens = VOCAB_BLOCK if device.platform != "cpu" else min(max(fitting, 1), VOCAB_BLOCK)
+    return dataclasses.replace(
+        compute, attention=attention, attention_block=block, vocab_block=tokens
+    )
 
 
 def _draw_params(config: ModelConfig, key: Array) -> Params:

@@ -8,8 +8,8 @@ import safetensors.torch
 import torch
 from transformers import Qwen3ForCausalLM
 
-from mdx.model.config import ComputeConfig
-from mdx.model.decoder import apply, output_head
+from mdx.model.config import ComputeConfig, ModelConfig
+from mdx.model.decoder import MAX_LOGITS_ON_CPU, VOCAB_BLOCK, apply, output_head, resolve
 from mdx.model.hf import load_hf, save_hf
 from mdx.model.logprobs import token_logprobs
 from mdx.model.rope import RopeScaling
@@ -193,3 +193,14 @@ def test_a_token_sees_nothing_of_the_future(tiny_model, tokens):
     before, after = (logits(graphdef, params, x) for x in (tokens, changed))
     np.testing.assert_array_equal(before[:, :10], after[:, :10])
     assert np.abs(before[:, 10:] - after[:, 10:]).min(axis=-1).max() > 0
+
+
+def test_logits_of_a_wide_vocabulary_are_fewer_at_a_time_on_a_cpu():
+    cpu = jax.devices()[0]
+    narrow, wide = ModelConfig(vocab_size=4096), ModelConfig(vocab_size=151_936)
+    assert resolve(ComputeConfig(), narrow, cpu).vocab_block == VOCAB_BLOCK
+    block = resolve(ComputeConfig(), wide, cpu).vocab_block
+    assert block * 151_936 <= MAX_LOGITS_ON_CPU < (block + 1) * 151_936
+    huge = ModelConfig(vocab_size=2 * MAX_LOGITS_ON_CPU)
+    assert resolve(ComputeConfig(), huge, cpu).vocab_block == 1
+    assert resolve(ComputeConfig(vocab_block=7), wide, cpu).vocab_block == 7

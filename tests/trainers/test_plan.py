@@ -10,10 +10,19 @@ from click.testing import CliRunner
 
 from mdx.errors import UsageError
 from mdx.model.config import ComputeConfig, LoraConfig, ModelConfig
+from mdx.model.decoder import VOCAB_BLOCK, resolve
 from mdx.model.sharding import MeshConfig
 from trainers.cli import main
 from trainers.loop import DataConfig
-from trainers.plan import COMPILED, OVER, PlanConfig, load_plan_config, make_plan, used_bytes
+from trainers.plan import (
+    COMPILED,
+    OVER,
+    PlanConfig,
+    load_plan_config,
+    make_plan,
+    on_hardware,
+    used_bytes,
+)
 from trainers.plan_count import estimate_memory, matmul_parameters, model_flops
 from trainers.plan_hlo import Instruction, Module, parse_module
 from trainers.plan_project import (
@@ -182,11 +191,19 @@ def test_the_program_does_not_grow_with_depth():
 
 def test_more_remat_is_estimated_to_keep_less(step):
     totals = [
-        estimate_memory(step, ComputeConfig(dtype="bfloat16", remat=remat)).total
+        estimate_memory(step, ComputeConfig(dtype="bfloat16", remat=remat, vocab_block=BLOCK)).total
         for remat in ("none", "minimal", "attention", "full")
     ]
     assert totals == sorted(totals, reverse=True)
     assert len(set(totals)) == 4
+
+
+def test_a_gpu_is_not_planned_as_the_cpu_that_stands_in_for_it():
+    wide = dataclasses.replace(MODEL, vocab_size=1 << 20)
+    wanted = PlanConfig(stage="sft", config=sft_config(compute=ComputeConfig()), model=wide)
+    wanted, [device] = on_hardware(wanted, parse_topology("h200:1"))
+    assert resolve(wanted.compute, wide, device).vocab_block == VOCAB_BLOCK
+    assert resolve(ComputeConfig(), wide, device).vocab_block < VOCAB_BLOCK
 
 
 def test_a_count_by_hand_agrees_with_what_the_compiler_finds_in_use():
