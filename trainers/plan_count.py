@@ -77,8 +77,9 @@ def estimate_memory(step: PlannedStep, compute: ComputeConfig) -> Memory:
 
 def estimate_seconds(step: PlannedStep, compute: ComputeConfig, chip: Chip) -> float:
     """Return a step's time at 60 % of the peak, with what `remat` computes again."""
-    again = {"none": 0.0, "minimal": 0.0, "attention": 0.22, "full": 1 / 3}[compute.remat]
-    return model_flops(step) * (1 + again) / (0.6 * chip.peak_flops * step.mesh.size)
+    again = {"none": 0.0, "minimal": 0.0, "most": 0.06, "attention": 0.17, "full": 1 / 3}
+    flops = model_flops(step) * (1 + again[compute.remat])
+    return flops / (0.6 * chip.peak_flops * step.mesh.size)
 
 
 def _kept(model: ModelConfig, remat: str, tensor: int) -> float:
@@ -88,6 +89,7 @@ def _kept(model: ModelConfig, remat: str, tensor: int) -> float:
     pairs = 2 * model.num_key_value_heads * model.head_dim / tensor
     return {
         "full": D,
+        "most": D + queries + pairs + 2 * F,
         "attention": 2 * D + 2 * queries + pairs,
         "minimal": 2 * D + 2 * queries + pairs + 2 * F,
         "none": 8 * D + 4 * queries + 3 * pairs + 5 * F,

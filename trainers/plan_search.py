@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from mdx.errors import ConfigError, UsageError
+from mdx.model.config import REMATS
 from mdx.model.decoder import resolve
 from mdx.model.sharding import MeshConfig
 from trainers.grpo_config import GrpoConfig
@@ -83,9 +84,7 @@ def candidates(wanted: PlanConfig, topology: Topology) -> Iterator[Candidate]:
     """Yield every set-up whose mesh divides the model and the batch, counted by hand."""
     wanted, devices = on_hardware(wanted, topology)
     tensors = [size for size in (1, 2, 4, 8) if len(devices) % size == 0]
-    for tensor, remat, rows in itertools.product(
-        tensors, ("none", "minimal", "attention", "full"), (1, 2, 4)
-    ):
+    for tensor, remat, rows in itertools.product(tensors, REMATS, (1, 2, 4)):
         changed, overrides = _changed(wanted, len(devices), tensor, remat, rows)
         try:
             step = planned_step(changed.config, changed.model, devices)

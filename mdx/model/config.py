@@ -54,6 +54,7 @@ class ModelConfig(PositionConfig):
         return embeddings + self.num_hidden_layers * layer + self.hidden_size
 
 
+REMATS = ("none", "minimal", "most", "attention", "full")
 ATTENTION = ("auto", "rowwise", "blocked", "splash", "xla", "cudnn")
 
 
@@ -67,8 +68,9 @@ class ComputeConfig:
         bfloat16), or "auto", which asks the device.
     attention_block: queries per block of the first three, 0 for the device's best; blocks that no
         query sees are skipped.
-    remat: what the backward pass finds kept: "none" (all), "minimal" (matrix products), "attention"
-        (layer inputs and what goes in and out of attention) or "full" (layer inputs only).
+    remat: what the backward pass finds kept beside the layers' inputs: "none" (all), "minimal"
+        (what all projections give, and attention), "most" (the same but queries and attention's
+        projection), "attention" (the same but what the MLP's give) or "full" (nothing).
     scan_layers: True compiles one layer for any depth; False unrolls, faster on CPUs.
     vocab_block: tokens whose logits exist on a device at one time, 0 for the device's best.
     """
@@ -83,7 +85,7 @@ class ComputeConfig:
     def __post_init__(self) -> None:
         _require("dtype", self.dtype, ("float32", "bfloat16"))
         _require("attention", self.attention, ATTENTION)
-        _require("remat", self.remat, ("none", "minimal", "attention", "full"))
+        _require("remat", self.remat, REMATS)
         for name in ("attention_block", "vocab_block"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} must be 0 or more, not {getattr(self, name)}")

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
+from jax.experimental.layout import Layout, with_layout_constraint
 from jaxtyping import Array, Float, Int
 
 from mdx.model.attention import attend
@@ -39,24 +40,16 @@ SHORT_BLOCK = 128  # of "blocked" attention
 VOCAB_BLOCK = 1024
 MAX_LOGITS_ON_CPU = 1 << 25  # 128 MiB; more would be most of what a step takes, and not faster
 ROWWISE_BLOCK = 64  # what little lies above the diagonal of a small block is not computed
-_POLICIES = jax.checkpoint_policies
-
-
-def _is_projection(primitive: Any, *operands: Any, **params: Any) -> bool:
-    """Tell a product with weights from `rotate_by_product`, which asks for the highest precision.
-
-    To name the projections instead costs two copies of the hidden states a layer on a TPU.
-    """
-    exact = jax.lax.Precision.HIGHEST in (params.get("precision") or ())
-    return not exact and _POLICIES.dots_with_no_batch_dims_saveable(primitive, *operands, **params)
-
-
+# Names of what the projections give: before norms and rotation, whose backward passes ask for that.
+_ATTENTION, _MLP = ("query", "key", "value", "output"), ("gate", "up")
 REMAT_POLICIES: dict[str, Callable[..., bool]] = {
-    "minimal": _POLICIES.save_from_both_policies(
-        _is_projection, _POLICIES.save_only_these_names(SAVED_NAME)
-    ),
-    "attention": _POLICIES.save_only_these_names("query", "key", "value", SAVED_NAME, "output"),
-    "full": _POLICIES.nothing_saveable,
+    name: jax.checkpoint_policies.save_only_these_names(*kept)
+    for name, kept in {
+        "minimal": (*_ATTENTION, *_MLP, SAVED_NAME),
+        "most": ("key", "value", *_MLP, SAVED_NAME),
+        "attention": (*_ATTENTION, SAVED_NAME),
+        "full": (),
+    }.items()
 }
 
 
@@ -145,6 +138,31 @@ def project(
     return flat.reshape(B, T, *weight.shape[1:])
 
 
+def _row_major(x: Array) -> Array:
+    """Keep a TPU's compiler from turning an array of three axes around.
+
+    Left to itself it lays hidden states out as [D, T] in the forward pass and as [T, D] in the
+    backward pass, with two copies a layer between them, and gathers the queries' weights so that
+    their product takes twice the time (docs/log.md).
+    """
+    return with_layout_constraint(x, Layout(major_to_minor=(0, 1, 2)))
+
+
+@jax.custom_vjp
+def _gradient_once(x: Array) -> Array:
+    """Return x; its gradient is written to memory before it is used.
+
+    Left to itself a TPU's compiler computes the backward pass of the norm behind a projection anew
+    for every tile of the two products that read it, which takes more time than they do.
+    """
+    return x
+
+
+_gradient_once.defvjp(
+    lambda x: (x, None), lambda _, gradient: (jax.lax.optimization_barrier(gradient),)
+)
+
+
 class Adapted(nnx.Module):
     """A block whose projections may have a low-rank adapter each (`LoraConfig`)."""
 
@@ -192,14 +210,17 @@ class Attention(Adapted):
 
     def project(self, x_BTD: Array, cosines: Array, sines: Array) -> tuple[Array, Array, Array]:
         """Return queries, keys (normed and rotated) and values: [B, T, heads, H]."""
-        query, key, value = (
-            self.through(name, x_BTD, getattr(self, name)[...])
-            for name in ("q_proj", "k_proj", "v_proj")
-        )
-        turn = rotate if self.as_matrices else rotate_by_product
+        q_weight, turn = self.q_proj[...], rotate
+        if not self.as_matrices:
+            q_weight, turn = _row_major(q_weight.astype(x_BTD.dtype)), rotate_by_product
+        query = checkpoint_name(self.through("q_proj", x_BTD, q_weight), "query")
+        key = checkpoint_name(self.through("k_proj", x_BTD, self.k_proj[...]), "key")
+        value = checkpoint_name(self.through("v_proj", x_BTD, self.v_proj[...]), "value")
+        if not self.as_matrices:
+            query, key = _gradient_once(query), _gradient_once(key)
         query = turn(rms_norm(query, self.q_norm[...], self.eps), cosines, sines)
         key = turn(rms_norm(key, self.k_norm[...], self.eps), cosines, sines)
-        return tuple(map(checkpoint_name, (query, key, value), ("query", "key", "value")))
+        return query, key, value
 
     def output(self, mixed_BTNH: Array) -> Array:
         """Project the heads' outputs back to [B, T, D]."""
@@ -225,8 +246,8 @@ class Mlp(Adapted):
 
     def __call__(self, x_BTD: Array) -> Array:
         """Return the update of the residual stream."""
-        gate = self.through("gate_proj", x_BTD, self.gate_proj[...])
-        up = self.through("up_proj", x_BTD, self.up_proj[...])
+        gate = checkpoint_name(self.through("gate_proj", x_BTD, self.gate_proj[...]), "gate")
+        up = checkpoint_name(self.through("up_proj", x_BTD, self.up_proj[...]), "up")
         return self.through("down_proj", jax.nn.silu(gate) * up, self.down_proj[...])
 
 
@@ -315,10 +336,13 @@ class Decoder(nnx.Module):
     ) -> tuple[Array, tuple[Array, Array] | None]:
         cosines, sines = rotary(positions_BT, self.config)
         graphdef, state = nnx.split(self.layers)
+        on_tpu = self.compute.attention == "splash"
 
         def layer(x_BTD: Array, weights: Any) -> tuple[Array, Any]:
+            x_BTD = _row_major(x_BTD) if on_tpu else x_BTD
             x_BTD, cache = nnx.merge(graphdef, weights)(x_BTD, segment_ids_BT, cosines, sines)
-            return constrain(x_BTD, "batch", None, None), cache if keep_cache else None
+            x_BTD = constrain(x_BTD, "batch", None, None)
+            return _row_major(x_BTD) if on_tpu else x_BTD, cache if keep_cache else None
 
         if self.compute.remat != "none":
             layer = jax.checkpoint(layer, policy=REMAT_POLICIES[self.compute.remat])

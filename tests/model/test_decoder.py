@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from flax import nnx
 from transformers import Qwen3ForCausalLM
 
 from mdx.model.config import ComputeConfig, ModelConfig
@@ -144,7 +145,8 @@ def test_packed_documents_equal_unpacked_ones(tiny_model):
     [
         ComputeConfig(remat="full", attention_block=4),
         ComputeConfig(remat="minimal", attention="blocked", attention_block=8),
-        ComputeConfig(attention="xla", scan_layers=True),
+        ComputeConfig(remat="most", scan_layers=True),
+        ComputeConfig(remat="attention", attention="xla", scan_layers=True),
     ],
     ids=lambda compute: f"{compute.remat}-{compute.attention}",
 )
@@ -154,6 +156,20 @@ def test_how_it_is_computed_changes_neither_values_nor_gradients(
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, atol=5e-4, rtol=1e-4),
         value_and_gradients(model_factory, compute, tokens),
+        as_by_default,
+    )
+
+
+def test_projections_as_tpus_want_them_change_neither_values_nor_gradients(
+    model_factory, tokens, as_by_default
+):
+    _, graphdef, params = model_factory(ComputeConfig(remat="minimal", scan_layers=True))
+    model = nnx.merge(graphdef, params)
+    model.layers.self_attn.as_matrices = False  # what `attention="splash"` brings, kernel left out
+    as_on_tpu = value_and_gradients(lambda _: (None, nnx.split(model)[0], params), None, tokens)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=5e-4, rtol=1e-4),
+        as_on_tpu,
         as_by_default,
     )
 
