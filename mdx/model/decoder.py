@@ -28,7 +28,7 @@ from jaxtyping import Array, Float, Int
 from mdx.model.attention import attend
 from mdx.model.config import ComputeConfig, LoraConfig, ModelConfig
 from mdx.model.rope import frequencies, rotate, rotate_by_product
-from mdx.model.sharding import constrain
+from mdx.model.sharding import constrain, over_rows
 from mdx.model.splash import LANES, SAVED_NAME
 from mdx.model.tpu import SPLASH_BLOCK, generation
 
@@ -39,7 +39,7 @@ DRAW_CHUNK = 1 << 16
 SHORT_BLOCK = 128  # of "blocked" attention
 VOCAB_BLOCK = 1024
 MAX_LOGITS_ON_CPU = 1 << 25  # 128 MiB; more would be most of what a step takes, and not faster
-ROWWISE_BLOCK = 64  # what little lies above the diagonal of a small block is not computed
+ROWWISE_BLOCK = 128  # smaller products are not shared among the cores
 # Names of what the projections give: before norms and rotation, whose backward passes ask for that.
 _ATTENTION, _MLP = ("query", "key", "value", "output"), ("gate", "up")
 REMAT_POLICIES: dict[str, Callable[..., bool]] = {
@@ -117,9 +117,29 @@ def rotary(
     )
     per_position = per_position.reshape((1,) * positions.ndim + per_position.shape)
     angles = positions[..., None].astype(jnp.float32) * per_position
-    # The barrier keeps them from being computed again for every head.
-    cosines, sines = jax.lax.optimization_barrier((jnp.cos(angles), jnp.sin(angles)))
+    cosines, sines = jax.lax.platform_dependent(
+        angles, cpu=_cosines_and_sines_once, default=_cosines_and_sines
+    )
     return (cosines, sines) if factor == 1 else (cosines * factor, sines * factor)
+
+
+def _cosines_and_sines(angles: Array) -> tuple[Array, Array]:
+    """Compute both; the barrier keeps a compiler from doing so again for every head."""
+    return jax.lax.optimization_barrier((jnp.cos(angles), jnp.sin(angles)))
+
+
+def _cosines_and_sines_once(angles: Array) -> tuple[Array, Array]:
+    """Do the same on a CPU, where the compiler drops barriers but keeps what a loop gives apart."""
+
+    def of_rows(angles: Array) -> Array:
+        if angles.size % 2:
+            return jnp.stack([jnp.cos(angles), jnp.sin(angles)], axis=1)
+        halves = angles.reshape(2, -1)
+        both = jax.lax.map(lambda half: (jnp.cos(half), jnp.sin(half)), halves)
+        return jnp.stack([x.reshape(angles.shape) for x in both], axis=1)
+
+    both = over_rows(of_rows, angles)
+    return both[:, 0], both[:, 1]
 
 
 def project(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mdx.model.attention import attend
-from mdx.model.rowwise import segment_starts
+from mdx.model.rowwise import cuts_of, segment_starts
 
 SHAPE = dict(B=3, T=37, N=6, G=3, H=8)
 
@@ -97,8 +97,17 @@ def test_segment_starts_are_the_first_places_of_runs():
     np.testing.assert_array_equal(starts, [[0, 0, 2, 2, 2, 5, 5], [0, 1, 2, 2, 4, 4, 4]])
 
 
+@pytest.mark.parametrize("num_tokens", [1, 7, 64, 640, 1000, 1408, 2048, 32768])
+def test_cuts_cover_a_row_with_equal_blocks_and_little_padding(num_tokens):
+    spans, blocks, size = cuts = cuts_of(num_tokens, 128)
+    assert num_tokens <= spans * blocks * size < num_tokens + spans * blocks
+    assert blocks * size == cuts.span
+    assert min(num_tokens, 128) <= size < 256
+    assert blocks <= 5
+
+
 def test_rowwise_never_holds_scores_of_a_whole_row():
-    B, T, block = 2, 512, 64
+    B, T, block = 2, 2560, 64
     query, key = jnp.zeros((B, T, 4, 8)), jnp.zeros((B, T, 2, 8))
 
     def objective(query, key, value):
