@@ -21,7 +21,7 @@ from jax.errors import JaxRuntimeError
 from mdx.config import load_config
 from mdx.errors import UsageError
 from mdx.model.config import ComputeConfig, ModelConfig
-from mdx.model.decoder import VOCAB_BLOCK, resolve
+from mdx.model.decoder import VOCAB_BLOCK
 from mdx.model.hf import read_config
 from trainers.cpt import CptConfig
 from trainers.grpo_config import GrpoConfig
@@ -174,8 +174,7 @@ def make_plan(
     """
     wanted, devices = on_hardware(wanted, topology)
     step = planned_step(wanted.config, wanted.model, devices)
-    compute = resolve(wanted.compute, wanted.model, devices[0])
-    guess = estimate_memory(step, compute)
+    guess = estimate_memory(step)
     facts: dict[str, Any] = {
         "method": ESTIMATED,
         "hbm_bytes": guess.total,
@@ -185,7 +184,7 @@ def make_plan(
         "compile_s": 0.0,
         "compile_cpu_s": 0.0,
         "projection": Projection(
-            seconds=estimate_seconds(step, compute, topology.chip), parts={}, collectives={}
+            seconds=estimate_seconds(step, topology.chip), parts={}, collectives={}
         ),
     }
     if topology.generation != GPU and not estimate:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import jax
 
-from mdx.model.config import ComputeConfig, ModelConfig
+from mdx.model.config import ModelConfig
 from trainers.plan_step import PlannedStep
 from trainers.plan_topology import Chip
 
@@ -56,9 +56,9 @@ def model_flops(step: PlannedStep) -> float:
     return tokens * (per_token + attention)
 
 
-def estimate_memory(step: PlannedStep, compute: ComputeConfig) -> Memory:
+def estimate_memory(step: PlannedStep) -> Memory:
     """Return what a device holds, without asking a compiler."""
-    model, mesh = step.model, step.mesh
+    model, compute, mesh = step.model, step.compute, step.mesh
     tokens = -(-step.rows // step.row_parts) // step.num_microbatches * step.seq_len
     tensor = mesh.shape["tensor"]
     width = 2 if compute.dtype == "bfloat16" else 4
@@ -75,10 +75,10 @@ def estimate_memory(step: PlannedStep, compute: ComputeConfig) -> Memory:
     return Memory(arguments=step.argument_bytes, temporaries=int(temporaries))
 
 
-def estimate_seconds(step: PlannedStep, compute: ComputeConfig, chip: Chip) -> float:
+def estimate_seconds(step: PlannedStep, chip: Chip) -> float:
     """Return a step's time at 60 % of the peak, with what `remat` computes again."""
     again = {"none": 0.0, "minimal": 0.0, "most": 0.06, "attention": 0.17, "full": 1 / 3}
-    flops = model_flops(step) * (1 + again[compute.remat])
+    flops = model_flops(step) * (1 + again[step.compute.remat])
     return flops / (0.6 * chip.peak_flops * step.mesh.size)
 
 

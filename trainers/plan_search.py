@@ -15,7 +15,6 @@ import click
 
 from mdx.errors import ConfigError, UsageError
 from mdx.model.config import REMATS
-from mdx.model.decoder import resolve
 from mdx.model.sharding import MeshConfig
 from trainers.grpo_config import GrpoConfig
 from trainers.plan import Plan, PlanConfig, make_plan, on_hardware, with_overrides
@@ -90,12 +89,11 @@ def candidates(wanted: PlanConfig, topology: Topology) -> Iterator[Candidate]:
             step = planned_step(changed.config, changed.model, devices)
         except ConfigError:
             continue
-        compute = resolve(changed.compute, changed.model, devices[0])
-        seconds = estimate_seconds(step, compute, topology.chip)
+        seconds = estimate_seconds(step, topology.chip)
         yield Candidate(
             wanted=changed,
             overrides=overrides,
-            estimated_bytes=estimate_memory(step, compute).total,
+            estimated_bytes=estimate_memory(step).total,
             estimated_s=max(seconds, _link_seconds(changed, step.num_microbatches, topology))
             + _tensor_seconds(changed, step.rows * step.seq_len, tensor, topology),
         )

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mdx.data.batch import Batch
-from mdx.model.config import ModelConfig
+from mdx.model.config import ComputeConfig, ModelConfig
 from mdx.model.decoder import abstract_params, resolve, structure
 from mdx.model.lora import abstract_adapters
 from mdx.model.sharding import BATCH_AXES, batch_parts, make_mesh, tree_shardings
@@ -38,6 +38,7 @@ class PlannedStep:
     """A step that could be compiled, and the sizes of what it works on."""
 
     model: ModelConfig
+    compute: ComputeConfig  # with nothing left open
     mesh: Mesh
     state: TrainState
     base: PyTree | None
@@ -95,6 +96,7 @@ def planned_step(config: StageConfig, model: ModelConfig, devices: list[Any]) ->
     state = planned_state(trained, parts["optimizer"])
     return PlannedStep(
         model=model,
+        compute=compute,
         mesh=mesh,
         state=state,
         base=base,

@@ -66,8 +66,8 @@ class ComputeConfig:
         softmax, norms, log-probabilities and accumulation are float32 always.
     attention: "rowwise" (CPU), "blocked" (any device), "splash" (TPU), "xla", "cudnn" (GPU,
         bfloat16), or "auto", which asks the device.
-    attention_block: queries per block of the first three, 0 for the device's best; blocks that no
-        query sees are skipped.
+    attention_block: queries per block of the first three ("rowwise": at least), 0 for the device's
+        best; blocks that no query sees are skipped.
     remat: what the backward pass finds kept beside the layers' inputs: "none" (all), "minimal"
         (what all projections give, and attention), "most" (the same but queries and attention's
         projection), "attention" (the same but what the MLP's give) or "full" (nothing).
