@@ -19,6 +19,7 @@ from mdx.model.hf import load_hf
 from mdx.model.sampler import SampledTokens, sample
 from mdx.tasks.task import Task
 from mdx.trajectory import Completion, StopReason, Trajectory, TrajectoryGroup
+from trainers.loop import DataConfig
 from trainers.losses import make_loss_sum, make_next_token_loss
 from trainers.optim import OptimConfig, make_optimizer, make_schedule
 from trainers.packing import row_shape
@@ -27,7 +28,7 @@ from trainers.policy_update import UpdateConfig, make_logprobs, make_updater
 from trainers.prompts import Prompt
 from trainers.rollouts import Rollout
 from trainers.state import create_state
-from trainers.step import make_train_step
+from trainers.step import make_train_step, tokens_at_once
 
 DEEP_FROM = 8  # layers; from here on they are scanned, as in the configurations of real sizes
 OPTIM = OptimConfig(peak_lr=shapes.LEARNING_RATE, warmup_steps=0, num_steps=1000)
@@ -48,7 +49,13 @@ def _sft(work: Work, model_dir: Path) -> Callable[[], int]:
     compute = resolve(compute, model, jax.devices()[0])
     optimizer = make_optimizer(OPTIM)
     loss = make_next_token_loss(make_loss_sum(graphdef, vocab_block=compute.vocab_block))
-    step = make_train_step(loss, optimizer, make_schedule(OPTIM))
+    data = DataConfig(batch_size=work.num_rows, seq_len=shapes.SEQ_LEN)
+    step = make_train_step(
+        loss,
+        optimizer,
+        make_schedule(OPTIM),
+        num_microbatches=data.num_microbatches(max_tokens=tokens_at_once(jax.devices()[0])),
+    )
     state = create_state(params, optimizer, jax.random.key(0))
     batches = itertools.cycle(_packed(work) if work.name == "sft_56" else [_full(work)])
 

@@ -31,7 +31,9 @@ class DataConfig:
     data_dir: str = "data/tiny"
     tokenizer_dir: str = ""  # empty: that of init_from
     batch_size: int = 16  # rows of a step, over all devices and microbatches
-    microbatch_size: int = 0  # rows computed at once, or more so that each device has one; 0: all
+    # rows computed at once, or more so that each device has one; 0: all, on CPUs as many as caches
+    # hold (`trainers.step.tokens_at_once`)
+    microbatch_size: int = 0
     seq_len: int = 256  # tokens of a row
     # data sets with their shares of the documents; a data_dir of "" is the one above; empty: what
     # the stage reads by itself
@@ -58,12 +60,19 @@ class DataConfig:
             if weight > 0
         ]
 
-    def num_microbatches(self, num_parts: int = 1) -> int:
+    def num_microbatches(self, num_parts: int = 1, *, max_tokens: int = 0) -> int:
         """Return into how many cuts a batch goes whose rows are split over `num_parts` devices.
 
         A microbatch has `microbatch_size` rows, or more so that the devices share them evenly.
+        Where that is 0 it has all rows, or, where `max_tokens` is not 0, the most equal share of
+        them of which a device has no more tokens than that (or one row).
         """
-        rows = -(-(self.microbatch_size or self.batch_size) // num_parts) * num_parts
+        size = self.microbatch_size or self.batch_size
+        if self.microbatch_size == 0 and max_tokens and self.batch_size % num_parts == 0:
+            local = self.batch_size // num_parts
+            most = max(max_tokens // self.seq_len, 1)
+            size = num_parts * max(n for n in range(1, local + 1) if local % n == 0 and n <= most)
+        rows = -(-size // num_parts) * num_parts
         if self.batch_size % rows and self.batch_size > rows:
             raise ConfigError(
                 f"data.batch_size must be a multiple of the {rows} rows that a microbatch has on "

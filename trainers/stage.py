@@ -24,7 +24,7 @@ from trainers.losses import make_loss_sum, make_next_token_loss
 from trainers.optim import OptimConfig, make_optimizer, make_schedule
 from trainers.policy import Policy, start_weights
 from trainers.state import create_state
-from trainers.step import make_train_step
+from trainers.step import make_train_step, tokens_at_once
 
 
 class StageConfig(Protocol):
@@ -58,7 +58,9 @@ def next_token_parts(
         "loss_fn": make_next_token_loss(make_loss_sum(graphdef, vocab_block=vocab_block)),
         "optimizer": make_optimizer(config.optim),
         "schedule": make_schedule(config.optim),
-        "num_microbatches": config.data.num_microbatches(batch_parts(mesh)),
+        "num_microbatches": config.data.num_microbatches(
+            batch_parts(mesh), max_tokens=tokens_at_once(mesh.devices.flat[0])
+        ),
     }
 
 

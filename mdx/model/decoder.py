@@ -183,6 +183,32 @@ _gradient_once.defvjp(
 )
 
 
+@jax.custom_vjp
+def swiglu(gate: Array, up: Array) -> Array:
+    """Return silu(gate) * up; the backward pass keeps nothing but these two."""
+    return jax.nn.silu(gate) * up
+
+
+def _swiglu_forward(gate: Array, up: Array) -> tuple[Array, tuple[Array, Array]]:
+    return swiglu(gate, up), (gate, up)
+
+
+def _swiglu_backward(kept: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+    """With s = sigmoid(gate): d gate = up s (1 + gate (1 - s)), d up = gate s.
+
+    s comes from exp(-|gate|), which no compiler takes for the forward pass's exp(-gate) and keeps.
+    """
+    dtype = gradient.dtype
+    gate, up, gradient = (x.astype(jnp.float32) for x in (*kept, gradient))
+    small = jnp.exp(-jnp.abs(gate))
+    sigmoid = jnp.where(gate < 0, small, 1) / (1 + small)
+    d_gate = gradient * up * sigmoid * (1 + gate * (1 - sigmoid))
+    return d_gate.astype(dtype), (gradient * gate * sigmoid).astype(dtype)
+
+
+swiglu.defvjp(_swiglu_forward, _swiglu_backward)
+
+
 class Adapted(nnx.Module):
     """A block whose projections may have a low-rank adapter each (`LoraConfig`)."""
 
@@ -268,7 +294,7 @@ class Mlp(Adapted):
         """Return the update of the residual stream."""
         gate = checkpoint_name(self.through("gate_proj", x_BTD, self.gate_proj[...]), "gate")
         up = checkpoint_name(self.through("up_proj", x_BTD, self.up_proj[...]), "up")
-        return self.through("down_proj", jax.nn.silu(gate) * up, self.down_proj[...])
+        return self.through("down_proj", swiglu(gate, up), self.down_proj[...])
 
 
 class DecoderLayer(nnx.Module):

@@ -187,6 +187,21 @@ def test_microbatches_follow_from_the_two_sizes():
 
 
 @pytest.mark.parametrize(
+    ("sizes", "num_parts", "found"),
+    [
+        ({"batch_size": 16, "seq_len": 256}, 1, 2),
+        ({"batch_size": 16, "seq_len": 256}, 8, 1),
+        ({"batch_size": 12, "seq_len": 512}, 1, 3),
+        ({"batch_size": 6, "seq_len": 4096}, 2, 3),
+        ({"batch_size": 14, "seq_len": 512}, 4, 1),
+        ({"batch_size": 16, "seq_len": 256, "microbatch_size": 16}, 1, 1),
+    ],
+)
+def test_a_device_computes_no_more_tokens_at_once_than_it_should(sizes, num_parts, found):
+    assert DataConfig(**sizes).num_microbatches(num_parts, max_tokens=2048) == found
+
+
+@pytest.mark.parametrize(
     ("field", "value"), [("batch_size", 0), ("seq_len", 1), ("microbatch_size", 5)]
 )
 def test_impossible_shapes_are_refused_by_name(field, value):
