@@ -35,8 +35,8 @@ for CPT and SFT, all rows of an update for GRPO. "compiled" rows are the compile
 real step; "estimated" rows are counted by hand and show no time. No row was measured on the
 hardware (`docs/howto/plan.md` says how the figures come about). "when": date, jax, libtpu.
 
-"GB in use" is the most at one time, and "GB a device" what the compiler takes for it, since buffers
-do not fit together without gaps: 17 to 35 % more, which a count by hand leaves out.
+"GB in use" is the most at one time, and "GB a device" what the compiler reports in all, an upper
+bound: 4 to 6 GB more at 8B, which a count by hand leaves out.
 
 """
 COLUMNS = (

@@ -69,7 +69,7 @@ class Plan:
     hbm_bytes: int
     temporary_bytes: int
     compiled_argument_bytes: int | None  # None where nothing was compiled, or the compiler refused
-    live_bytes: int | None  # the most in use at one time, the rest is gaps; None as above
+    live_bytes: int | None  # the most in use at one time; None as above
     estimated_bytes: int
     compile_s: float
     compile_cpu_s: float

@@ -6,7 +6,8 @@ the backward pass brings: three products of the head instead of the four of
 `mdx.model.logprobs.token_logprobs`, whose weights are not known until the loss is, and like there
 never more than one [block, V] array. Without differentiation the forward pass is the loss alone.
 
-Legend: B batch, T time, D hidden, V vocabulary, C time steps in a stretch, S stretches.
+Legend: B batch, T time, D hidden, V vocabulary, C time steps in a stretch, S stretches,
+N tokens of a stretch.
 """
 
 from collections.abc import Callable
@@ -107,9 +108,9 @@ def sum_and_gradients_on_cpu(
 ) -> tuple[Array, Array, Array | None]:
     """Do the same with one pass over the logits less, and products that a CPU is quick at.
 
-    With e = exp(z): d/dz = weight / total (e - total onehot). The factor goes to the hidden states,
-    and the target is corrected in place. Only for a left side stored row by row does XLA use its
-    quickest product, so the head's gradient is summed up transposed.
+    With e = exp(z - max z): d/dz = weight / total (e - total onehot). The factor goes to the hidden
+    states, and the target is corrected in place. Only for a left side stored row by row does XLA
+    use its quickest product, so the head's gradient is summed up transposed.
     """
     S, B, C, D = hidden_SBCD.shape
     dtype = hidden_SBCD.dtype
@@ -138,7 +139,7 @@ def sum_and_gradients_on_cpu(
 def _over_stretches(
     score: Callable[[Array | None, tuple[Array, ...]], tuple[Any, ...]],
     d_head: Array | None,
-    stretches: tuple[Array, ...],
+    arrays_S: tuple[Array, ...],
 ) -> tuple[Array, Array, Array | None]:
     """Sum up what `score` makes of the stretches that have a weight; join their hidden states'."""
 
@@ -150,7 +151,7 @@ def _over_stretches(
         skipped = (sums, jnp.zeros_like(stretch[0]))
         return jax.lax.cond(jnp.any(stretch[2] != 0), scored, lambda: skipped)
 
-    (total, d_head), d_hidden_SBCD = jax.lax.scan(step, (_zero(), d_head), stretches)
+    (total, d_head), d_hidden_SBCD = jax.lax.scan(step, (_zero(), d_head), arrays_S)
     return total, d_hidden_SBCD, d_head
 
 

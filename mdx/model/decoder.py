@@ -30,6 +30,7 @@ from mdx.model.config import ComputeConfig, LoraConfig, ModelConfig
 from mdx.model.rope import frequencies, rotate, rotate_by_product
 from mdx.model.sharding import constrain, over_rows
 from mdx.model.splash import LANES, SAVED_NAME
+from mdx.model.swiglu import swiglu
 from mdx.model.tpu import SPLASH_BLOCK, generation
 
 Params = dict[str, Any]
@@ -181,32 +182,6 @@ def _gradient_once(x: Array) -> Array:
 _gradient_once.defvjp(
     lambda x: (x, None), lambda _, gradient: (jax.lax.optimization_barrier(gradient),)
 )
-
-
-@jax.custom_vjp
-def swiglu(gate: Array, up: Array) -> Array:
-    """Return silu(gate) * up; the backward pass keeps nothing but these two."""
-    return jax.nn.silu(gate) * up
-
-
-def _swiglu_forward(gate: Array, up: Array) -> tuple[Array, tuple[Array, Array]]:
-    return swiglu(gate, up), (gate, up)
-
-
-def _swiglu_backward(kept: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
-    """With s = sigmoid(gate): d gate = up s (1 + gate (1 - s)), d up = gate s.
-
-    s comes from exp(-|gate|), which no compiler takes for the forward pass's exp(-gate) and keeps.
-    """
-    dtype = gradient.dtype
-    gate, up, gradient = (x.astype(jnp.float32) for x in (*kept, gradient))
-    small = jnp.exp(-jnp.abs(gate))
-    sigmoid = jnp.where(gate < 0, small, 1) / (1 + small)
-    d_gate = gradient * up * sigmoid * (1 + gate * (1 - sigmoid))
-    return d_gate.astype(dtype), (gradient * gate * sigmoid).astype(dtype)
-
-
-swiglu.defvjp(_swiglu_forward, _swiglu_backward)
 
 
 class Adapted(nnx.Module):
