@@ -6,7 +6,10 @@ from tokenizers import Tokenizer
 
 from benchmarks.compare import measure
 from benchmarks.models import write_model
+from benchmarks.ours import prepare
 from benchmarks.shapes import (
+    MEAN_RAGGED,
+    NUM_PROMPTS,
     SEQ_LEN,
     WORKS,
     Shape,
@@ -100,3 +103,11 @@ def test_a_stepper_takes_one_step_a_call_and_hands_errors_on():
     step()
     with pytest.raises(ValueError, match="out of data"):
         step()
+
+
+def test_ragged_completions_are_as_long_on_average_as_their_title_says(tmp_path):
+    work = WORKS["generate_ragged"]
+    run = prepare(work, write_model(work.shape, tmp_path))
+    lengths = [run() / (NUM_PROMPTS * work.num_samples) for _ in range(4)]
+    # 256 draws of a geometric law cut at 128 have a standard error of 2.
+    assert np.mean(lengths) == pytest.approx(MEAN_RAGGED, abs=6)
