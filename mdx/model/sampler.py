@@ -23,7 +23,8 @@ from mdx.model.decode_loop import Done, Settings, State, Work, advance, shrink, 
 from mdx.model.decoder import GraphDef, Params
 
 MAX_EOS = 8
-SHRINK_FROM = 16  # rows; below, a second compilation costs more than it saves
+SHRINK_FROM = 16  # rows; below, another compilation costs more than it saves
+HALVE_FROM = 32  # rows; below, one step to a quarter of them is enough
 POOL_BYTES = 1 << 30  # of prompts' caches; more prompts are sampled in several goes
 
 
@@ -138,15 +139,21 @@ def _run(
 ) -> Iterator[tuple[int, SampledTokens]]:
     """Advance until every item is done; yield (item, completion) of what each segment finished."""
     seen = np.zeros(num_items, bool)
-    num_rows = len(state.rows.items)
-    small = num_rows // 4 if num_rows >= SHRINK_FROM else 0
+    small = _fewer(len(state.rows.items))
     while not seen.all():
         state, done = advance(config, small, work, state)
         fresh = np.flatnonzero((np.asarray(done.counts)[:num_items] > 0) & ~seen)
         seen[fresh] = True
-        if small and num_items - seen.sum() <= small:
-            state, small = shrink(state, small), 0
+        while small and num_items - seen.sum() <= small:
+            state, small = shrink(state, small), _fewer(small)
         yield from _completions(done, fresh)
+
+
+def _fewer(num_rows: int) -> int:
+    """Return how many rows to go on with once no more of `num_rows` have work; 0: no fewer."""
+    if num_rows < SHRINK_FROM:
+        return 0
+    return num_rows // (2 if num_rows >= HALVE_FROM else 4)
 
 
 def _completions(done: Done, items: np.ndarray) -> Iterator[tuple[int, SampledTokens]]:
