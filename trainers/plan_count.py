@@ -5,8 +5,8 @@
     arguments     exact: state, base and batch as they are sharded
     temporaries   what the layers keep (`ComputeConfig.remat`), the weights in half precision, sums
                   over microbatches, and the larger of two: the loss (gathered head, its float32
-                  gradient, a block of logits, in GRPO another of their gradient, which next-token
-                  losses write in its place, four arrays of hidden states)
+                  gradient, a block of logits; in GRPO another of their gradient and four arrays of
+                  hidden states; else fourteen, reordered, cut, in float32: docs/log.md)
                   and the backward pass (gradients, one layer's work)
 
 Recomputation and padding are no model FLOPs. Segments are taken to be as long as a row.
@@ -70,9 +70,9 @@ def estimate_memory(step: PlannedStep) -> Memory:
     halves = trained * width // 4 if step.base is None and width < 4 else 0
     table = model.vocab_size * model.hidden_size // tensor
     head = table * (width + (4 if step.base is None else 0))
-    blocks = 2 if isinstance(step.batch, GrpoBatch) else 1
+    blocks, hidden = (2, 4) if isinstance(step.batch, GrpoBatch) else (1, 14)
     logits = blocks * 4 * min(compute.vocab_block, tokens) * model.vocab_size // tensor
-    loss = head + logits + 4 * tokens * model.hidden_size * width
+    loss = head + logits + hidden * tokens * model.hidden_size * width
     layer = trained + _layer_work(model, tokens, width, tensor)
     temporaries = summed + kept + halves + max(loss, layer)
     return Memory(arguments=step.argument_bytes, temporaries=int(temporaries))
