@@ -20,9 +20,10 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from mdx.model.config import LoraConfig, ModelConfig
-from mdx.model.decoder import GraphDef, Params, output_head, rms_norm, rotary
+from mdx.model.decoder import GraphDef, Params, output_head, rms_norm
 from mdx.model.lora import merge_layer
 from mdx.model.rope import rotate
+from mdx.model.rotary import rotary
 from mdx.model.rowwise import NEGATIVE
 
 MAX_WINDOWS = 5
