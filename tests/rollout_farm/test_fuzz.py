@@ -43,6 +43,7 @@ pytestmark = pytest.mark.timeout(400)
 SEED = int(os.environ.get("MDX_FUZZ_SEED", "20250722"))
 NUM_RANDOM, NUM_SPOILT, NUM_SCRIPTS = 9000, 7000, 4000
 NUM_RECORDS = 4000
+NUM_TRIES = 4
 GOOD = Path(__file__).parent / "good"
 Code = grpc.StatusCode
 LOGS = (
@@ -138,10 +139,18 @@ def test_spoilt_records_are_results_and_can_be_scored():
 
 @pytest.mark.parametrize("text", LONG_TEXTS, ids=lambda text: repr(text[:12]))
 def test_work_on_a_log_grows_as_its_length(text):
-    """In a worker nobody else is served meanwhile. CPU time, since wall time is the machine's."""
+    """In a worker nobody else is served meanwhile. CPU time, since wall time is the machine's.
+
+    A neighbour on the same cores only ever adds to it, so the least of a few tries counts.
+    """
     for start in (b"", b"Step Temp\n", b"ERROR: x\nLast input line: "):
-        quarter, whole = (_cpu_seconds_on(start, text, size) for size in (1 << 18, 1 << 20))
-        assert whole < 8 * quarter + 0.2  # were it quadratic: 16
+        part = whole = float("inf")
+        for _ in range(NUM_TRIES):
+            part = min(part, _cpu_seconds_on(start, text, 1 << 16))
+            whole = min(whole, _cpu_seconds_on(start, text, 1 << 20))
+            if whole < 32 * part + 0.2:
+                break
+        assert whole < 32 * part + 0.2  # were it quadratic: 256
 
 
 def _cpu_seconds_on(start: bytes, text: bytes, size: int) -> float:
