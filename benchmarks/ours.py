@@ -13,6 +13,7 @@ from benchmarks.shapes import EOS, PAD, Work
 from mdx.data.batch import Batch
 from mdx.data.packing import TokenizedDocument, best_fit, fill_batch
 from mdx.lammps.run import Reward
+from mdx.model.attention import can_share_prompts
 from mdx.model.config import ComputeConfig
 from mdx.model.decoder import resolve
 from mdx.model.hf import load_hf
@@ -123,6 +124,7 @@ def _grpo(work: Work, model_dir: Path) -> Callable[[], int]:
         max_segment=shapes.PROMPT_TOKENS + work.max_new_tokens,
         seq_len=config.seq_len,
         microbatch_rows=config.microbatch_rows,
+        share_prompts=can_share_prompts(compute.attention),
     )
     updater = make_updater(
         config,

@@ -28,6 +28,7 @@ from jax.sharding import Mesh
 
 from mdx.data.tasks import load_tasks
 from mdx.errors import ConfigError, FarmError
+from mdx.model.attention import can_share_prompts
 from mdx.model.config import ModelConfig
 from mdx.model.decoder import abstract_params, structure
 from mdx.model.lora import attach
@@ -128,8 +129,8 @@ def _prepare(config: GrpoConfig, farm: Farm) -> tuple[_Stage, TrainState]:
     return stage, create_state(weights.trained, make_optimizer(config.optim), key)
 
 
-def update_shape(config: GrpoConfig, mesh: Mesh) -> RowShape:
-    """Return the shape of the rows of every update."""
+def update_shape(config: GrpoConfig, mesh: Mesh, *, attention: str) -> RowShape:
+    """Return the shape of the rows of every update, for a model of that `attention`."""
     rollout = config.rollout
     return row_shape(
         num_segments=rollout.max_trajectories + config.recycle.replay_per_step,
@@ -137,6 +138,7 @@ def update_shape(config: GrpoConfig, mesh: Mesh) -> RowShape:
         seq_len=config.update.seq_len,
         microbatch_rows=config.update.microbatch_rows,
         num_parts=batch_parts(mesh),
+        share_prompts=can_share_prompts(attention),
     )
 
 
@@ -147,7 +149,7 @@ def _make_updater(
     logprobs = partial(
         make_logprobs, temperature=rollout.temperature, vocab_block=policy.compute.vocab_block
     )
-    shape = update_shape(config, mesh)
+    shape = update_shape(config, mesh, attention=policy.compute.attention)
 
     def place(batch: GrpoBatch) -> GrpoBatch:
         return shard_batch(batch, mesh)

@@ -7,7 +7,7 @@ The functions are those that the stages run (`trainers.stage`, `trainers.policy_
 frozen base and batch are `jax.ShapeDtypeStruct`s with the shardings that training would give them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -31,6 +31,7 @@ from trainers.step import jit_update, make_update
 
 PyTree = Any
 StageConfig = CptConfig | SftConfig | GrpoConfig
+_INTS = ("tokens", "segment_ids", "positions", "branches")  # of a batch; the rest is float32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +83,7 @@ def planned_step(config: StageConfig, model: ModelConfig, devices: list[Any]) ->
     graphdef = structure(model, compute, config.lora)
     trained, base = _weights(config, model, mesh)
     if isinstance(config, GrpoConfig):
-        shape = update_shape(config, mesh)
+        shape = update_shape(config, mesh, attention=compute.attention)
         logprobs = make_logprobs(
             graphdef,
             temperature=config.rollout.temperature,
@@ -90,6 +91,8 @@ def planned_step(config: StageConfig, model: ModelConfig, devices: list[Any]) ->
         )
         parts = policy_parts(config.update, config.optim, logprobs, shape)
         batch = _batch(GrpoBatch, shape.num_rows, shape.seq_len, mesh)
+        if not shape.share_prompts:
+            batch = replace(batch, branches=None)
     else:
         parts = next_token_parts(config, graphdef, mesh, vocab_block=compute.vocab_block)
         batch = _batch(Batch, config.data.batch_size, config.data.seq_len, mesh)
@@ -130,7 +133,7 @@ def _batch(kind: type[Batch], rows: int, seq_len: int, mesh: Mesh) -> Any:
     fields = {
         name: jax.ShapeDtypeStruct(
             (rows, seq_len),
-            jnp.int32 if name in ("tokens", "segment_ids", "positions") else jnp.float32,
+            jnp.int32 if name in _INTS else jnp.float32,
             sharding=sharding,
         )
         for name in kind.__dataclass_fields__

@@ -21,7 +21,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from mdx.data.batch import Array as AnyArray
 from mdx.data.batch import Batch, PolicyBatch
@@ -53,11 +53,16 @@ class PolicyLossConfig:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class GrpoBatch(PolicyBatch):
-    """Rows of one update: sampled trajectories and, with a loss mask of 0, replayed successes."""
+    """Rows of one update: sampled trajectories and, with a loss mask of 0, replayed successes.
+
+    Where `branches` are given, a segment is a prompt (branch 0) and all completions of it, each a
+    branch: its tokens see the prompt and the branch, and `positions` go on from the prompt's.
+    """
 
     reference_logprobs: Float[AnyArray, "B T"]  # float32; zeros where kl_coef is 0
     replay_weights: Float[AnyArray, "B T"]  # float32; above 0 on the scripts of replayed successes
     error_mask: Float[AnyArray, "B T"]  # float32; 1 on the error line of a repair prompt
+    branches: Int[AnyArray, "B T"] | None = None  # int32; None: a segment for each completion
 
 
 def count_grpo_tokens(batch: GrpoBatch) -> Totals:

@@ -146,7 +146,9 @@ def make_logprobs(
 
     def logprobs(params: PyTree, batch: Batch) -> tuple[Float[Array, "B T"], Float[Array, "B T"]]:
         assert isinstance(batch, GrpoBatch)
-        hidden_BTD = apply(graphdef, params, batch.tokens, batch.segment_ids, batch.positions)
+        hidden_BTD = apply(
+            graphdef, params, batch.tokens, batch.segment_ids, batch.positions, batch.branches
+        )
         return token_logprobs(
             hidden_BTD,
             output_head(params),
@@ -154,6 +156,7 @@ def make_logprobs(
             temperature=temperature,
             block=vocab_block,
             mask_BT=batch.loss_mask + batch.replay_weights + batch.error_mask,
+            branches_BT=batch.branches,
         )
 
     return logprobs

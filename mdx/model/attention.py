@@ -1,6 +1,7 @@
 """Causal self-attention over packed rows, in five forms that agree.
 
-A query sees the keys of its own segment at or before its own place in the row. `rowwise` is for
+A query sees the keys of its own segment at or before its own place in the row; where continuations
+share a prompt, those of the prompt and of its own continuation (`branches`). `rowwise` is for
 CPUs (`mdx.model.rowwise`). `blocked` walks the queries in blocks and never touches the keys
 above the diagonal; it runs anywhere and splits over devices. `splash` is for TPUs
 (`mdx.model.splash`). `xla` and `cudnn` are `jax.nn.dot_product_attention`, for GPUs.
@@ -24,20 +25,30 @@ def attend(
     key_BTGH: Float[Array, "B T G H"],
     value_BTGH: Float[Array, "B T G H"],
     segment_ids_BT: Int[Array, "B T"],
+    branches_BT: Int[Array, "B T"] | None = None,
     *,
     implementation: str,
     block: int,
 ) -> Float[Array, "B T N H"]:
     """Return softmax(q k / sqrt(H)) v under the causal and segment mask.
 
-    implementation: "rowwise", "blocked", "splash", "xla" or "cudnn" (`ComputeConfig.attention`).
+    branches_BT: 0 in a prompt, k in the k-th continuation that follows it in its segment.
+    implementation: "rowwise", "blocked", "splash", "xla" or "cudnn" (`ComputeConfig.attention`);
+    "splash" takes no `branches_BT` (`can_share_prompts`).
     The result bears the name "mixed" for rematerialisation policies.
     """
     if implementation == "splash":
+        assert branches_BT is None, "the kernel masks by segment only"
         return splash_attention(query_BTNH, key_BTGH, value_BTGH, segment_ids_BT, block=block)
-    return checkpoint_name(
-        _attend(query_BTNH, key_BTGH, value_BTGH, segment_ids_BT, implementation, block), SAVED_NAME
+    mixed_BTNH = _attend(
+        query_BTNH, key_BTGH, value_BTGH, segment_ids_BT, branches_BT, implementation, block
     )
+    return checkpoint_name(mixed_BTNH, SAVED_NAME)
+
+
+def can_share_prompts(implementation: str) -> bool:
+    """Tell whether continuations of one prompt can follow it in one segment (`branches`)."""
+    return implementation != "splash"
 
 
 def _attend(
@@ -45,14 +56,16 @@ def _attend(
     key_BTGH: Array,
     value_BTGH: Array,
     segment_ids_BT: Array,
+    branches_BT: Array | None,
     implementation: str,
     block: int,
 ) -> Array:
-    if implementation == "rowwise":
-        return rowwise_attention(query_BTNH, key_BTGH, value_BTGH, segment_ids_BT, block=block)
-    if implementation == "blocked":
-        return blocked_attention(query_BTNH, key_BTGH, value_BTGH, segment_ids_BT, block=block)
+    if implementation in ("rowwise", "blocked"):
+        function = rowwise_attention if implementation == "rowwise" else blocked_attention
+        return function(query_BTNH, key_BTGH, value_BTGH, segment_ids_BT, branches_BT, block=block)
     mask_B1TT = packed_mask(segment_ids_BT, segment_ids_BT, 0)[:, None]
+    if branches_BT is not None:
+        mask_B1TT &= branch_mask(branches_BT, branches_BT)[:, None]
     fused = cast(Literal["xla", "cudnn"], implementation)
     return jax.nn.dot_product_attention(
         query_BTNH, key_BTGH, value_BTGH, mask=mask_B1TT, implementation=fused
@@ -71,11 +84,20 @@ def packed_mask(
     return (query_segments_BT[:, :, None] == key_segments_BK[:, None, :]) & causal_1TK
 
 
+def branch_mask(
+    query_branches_BT: Int[Array, "B T"], key_branches_BK: Int[Array, "B K"]
+) -> Bool[Array, "B T K"]:
+    """Return which keys of its segment a query sees: the prompt's and those of its own branch."""
+    key_branches_B1K = key_branches_BK[:, None, :]
+    return (key_branches_B1K == 0) | (query_branches_BT[:, :, None] == key_branches_B1K)
+
+
 def blocked_attention(
     query_BTNH: Float[Array, "B T N H"],
     key_BTGH: Float[Array, "B T G H"],
     value_BTGH: Float[Array, "B T G H"],
     segment_ids_BT: Int[Array, "B T"],
+    branches_BT: Int[Array, "B T"] | None = None,
     *,
     block: int,
 ) -> Float[Array, "B T N H"]:
@@ -92,6 +114,8 @@ def blocked_attention(
     for start in range(0, T, block):
         end = min(start + block, T)
         mask_BTK = packed_mask(segment_ids_BT[:, start:end], segment_ids_BT[:, :end], start)
+        if branches_BT is not None:
+            mask_BTK &= branch_mask(branches_BT[:, start:end], branches_BT[:, :end])
         outputs.append(
             _attend_block(
                 query_BGRTH[:, :, :, start:end],

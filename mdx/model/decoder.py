@@ -89,9 +89,13 @@ def apply(
     tokens_BT: Int[Array, "B T"],
     segment_ids_BT: Int[Array, "B T"],
     positions_BT: Int[Array, "B T"],
+    branches_BT: Int[Array, "B T"] | None = None,
 ) -> Float[Array, "B T D"]:
-    """Return the hidden states after the final norm; call it inside `jit`."""
-    return nnx.merge(graphdef, params)(tokens_BT, segment_ids_BT, positions_BT)
+    """Return the hidden states after the final norm; call it inside `jit`.
+
+    branches_BT: which continuation of its segment's prompt a token is of (`attention.attend`).
+    """
+    return nnx.merge(graphdef, params)(tokens_BT, segment_ids_BT, positions_BT, branches_BT)
 
 
 def output_head(params: Params) -> Float[Array, "V D"]:
@@ -249,7 +253,12 @@ class DecoderLayer(nnx.Module):
         self.mlp = Mlp(config, lora)
 
     def __call__(
-        self, x_BTD: Array, segment_ids_BT: Array, cosines: Array, sines: Array
+        self,
+        x_BTD: Array,
+        segment_ids_BT: Array,
+        branches_BT: Array | None,
+        cosines: Array,
+        sines: Array,
     ) -> tuple[Array, tuple[Array, Array]]:
         """Return the residual stream and this layer's (keys, values) [B, T, G, H]."""
         normed = rms_norm(x_BTD, self.input_layernorm[...], self.eps)
@@ -259,6 +268,7 @@ class DecoderLayer(nnx.Module):
             key,
             value,
             segment_ids_BT,
+            branches_BT,
             implementation=self.implementation,
             block=self.block,
         )
@@ -289,11 +299,14 @@ class Decoder(nnx.Module):
         tokens_BT: Int[Array, "B T"],
         segment_ids_BT: Int[Array, "B T"],
         positions_BT: Int[Array, "B T"],
+        branches_BT: Int[Array, "B T"] | None = None,
     ) -> Float[Array, "B T D"]:
         """Return the hidden states after the final norm, in the compute dtype."""
         depth = self.config.num_hidden_layers
         unroll = 1 if self.compute.scan_layers else depth
-        x_BTD, _ = self._run(tokens_BT, segment_ids_BT, positions_BT, unroll, keep_cache=False)
+        x_BTD, _ = self._run(
+            tokens_BT, segment_ids_BT, positions_BT, branches_BT, unroll, keep_cache=False
+        )
         return rms_norm(x_BTD, self.norm[...], self.config.rms_norm_eps)
 
     def prefill(
@@ -306,7 +319,7 @@ class Decoder(nnx.Module):
 
         Layers are always scanned: a prompt is short, and compiling is what takes the time.
         """
-        _, cache = self._run(tokens_BT, segment_ids_BT, positions_BT, 1, keep_cache=True)
+        _, cache = self._run(tokens_BT, segment_ids_BT, positions_BT, None, 1, keep_cache=True)
         assert cache is not None
         return cache
 
@@ -315,6 +328,7 @@ class Decoder(nnx.Module):
         tokens_BT: Array,
         segment_ids_BT: Array,
         positions_BT: Array,
+        branches_BT: Array | None,
         unroll: int,
         *,
         keep_cache: bool,
@@ -325,7 +339,9 @@ class Decoder(nnx.Module):
 
         def layer(x_BTD: Array, weights: Any) -> tuple[Array, Any]:
             x_BTD = _row_major(x_BTD) if on_tpu else x_BTD
-            x_BTD, cache = nnx.merge(graphdef, weights)(x_BTD, segment_ids_BT, cosines, sines)
+            x_BTD, cache = nnx.merge(graphdef, weights)(
+                x_BTD, segment_ids_BT, branches_BT, cosines, sines
+            )
             x_BTD = constrain(x_BTD, "batch", None, None)
             return _row_major(x_BTD) if on_tpu else x_BTD, cache if keep_cache else None
 

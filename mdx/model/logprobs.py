@@ -28,6 +28,7 @@ def token_logprobs(
     temperature: float | Array = 1.0,
     block: int = 1024,
     mask_BT: Float[Array, "B T"] | None = None,
+    branches_BT: Int[Array, "B T"] | None = None,
 ) -> tuple[Float[Array, "B T"], Float[Array, "B T"]]:
     """Return log p(tokens[t] | tokens[<t]) and the entropy of p( . | tokens[<t]), float32.
 
@@ -37,23 +38,37 @@ def token_logprobs(
     temperature: > 0; a constant for differentiation.
     block: at most this many tokens' logits exist on a device at one time (at least one a row).
     mask_BT: where given, tokens of mask 0 get 0, and stretches without a wanted one cost nothing.
+    branches_BT: where given (`mdx.model.attention.attend`), what stands before the first token of a
+    continuation is the last token of its prompt.
     """
     scale = 1.0 / jnp.asarray(temperature, jnp.float32)
     if not jax.sharding.get_abstract_mesh().empty:
         head_VD = head_VD.astype(hidden_BTD.dtype)  # what devices send each other is half as much
     values_BT2 = over_rows(
-        partial(_score_rows, block=block), (hidden_BTD, tokens_BT, mask_BT), head_VD, scale
+        partial(_score_rows, block=block),
+        (hidden_BTD, tokens_BT, mask_BT, branches_BT),
+        head_VD,
+        scale,
     )
     return values_BT2[..., 0], values_BT2[..., 1]
 
 
 def _score_rows(
-    rows: tuple[Array, Array, Array | None], head_VD: Array, scale: Array, *, block: int
+    rows: tuple[Array, Array, Array | None, Array | None],
+    head_VD: Array,
+    scale: Array,
+    *,
+    block: int,
 ) -> Array:
     """Return [B, T, 2]: the log-probability and the entropy of every token of these rows."""
-    hidden_BTD, tokens_BT, mask_BT = rows
+    hidden_BTD, tokens_BT, mask_BT, branches_BT = rows
     B, T = tokens_BT.shape
-    hidden_BTD, targets_BT = hidden_BTD[:, :-1], tokens_BT[:, 1:]
+    targets_BT = tokens_BT[:, 1:]
+    if branches_BT is None:
+        hidden_BTD = hidden_BTD[:, :-1]
+    else:
+        places_BT = places_before(branches_BT)[:, 1:]
+        hidden_BTD = jnp.take_along_axis(hidden_BTD, places_BT[:, :, None], axis=1)
     wanted_BT = jnp.ones((B, T - 1), bool) if mask_BT is None else mask_BT[:, 1:] != 0
     order_BT = None
     if mask_BT is not None:
@@ -70,6 +85,17 @@ def _score_rows(
         inverse_BT = jnp.argsort(order_BT, axis=1)
         values_BT2 = jnp.take_along_axis(values_BT2, inverse_BT[:, :, None], axis=1)
     return jnp.pad(values_BT2, ((0, 0), (1, 0), (0, 0)))
+
+
+def places_before(branches_BT: Int[Array, "B T"]) -> Int[Array, "B T"]:
+    """Return the place in the row of what stands before each token: of its branch, or its prompt.
+
+    Those of a segment's first token are not in its segment, and that of a row's is 0.
+    """
+    places_1T = jnp.arange(branches_BT.shape[1])[None]
+    in_prompt_BT = jax.lax.cummax(jnp.where(branches_BT == 0, places_1T, 0), axis=1)
+    same_BT = jnp.pad(branches_BT[:, 1:] == branches_BT[:, :-1], ((0, 0), (1, 0)))
+    return jnp.where(same_BT | (branches_BT == 0), jnp.maximum(places_1T - 1, 0), in_prompt_BT)
 
 
 def wanted_first(

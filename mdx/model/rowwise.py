@@ -15,7 +15,7 @@ Legend: T time, H head_dim, G kv heads, R query heads per kv head, Q queries (of
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -61,6 +61,21 @@ class Keys(NamedTuple):
         return jax.lax.dynamic_slice_in_dim(x_GTH, self.place, self.length, 1)
 
 
+class Sight(NamedTuple):
+    """What a query sees up to its own place: all from `start` on but what is `between` two others.
+
+    Places in the row, [B, T] or cut from it. between: where the prompt ends and the query's own
+    branch of it starts, if continuations share prompts.
+    """
+
+    start: Array
+    between: tuple[Array, Array] | None = None
+
+    def of(self, rows: slice) -> "Sight":
+        """Return those of some queries."""
+        return jax.tree.map(lambda x_Q: x_Q[rows], self)
+
+
 State = tuple[tuple[Array, ...], tuple[Array, ...]]  # what queries sum up; what keys do
 Meet = Callable[[slice, Keys, tuple[Array, ...]], State]
 
@@ -70,18 +85,23 @@ def rowwise_attention(
     key_BTGH: Float[Array, "B T G H"],
     value_BTGH: Float[Array, "B T G H"],
     segment_ids_BT: Int[Array, "B T"],
+    branches_BT: Int[Array, "B T"] | None = None,
     *,
     block: int,
 ) -> Float[Array, "B T N H"]:
     """Return causal attention within segments, which must be runs of equal ids.
 
+    branches_BT: as in `mdx.model.attention.attend`; runs of equal ids too, the prompt's first.
     block: queries per block at least (`cuts_of`).
     """
     B, T, N, H = query_BTNH.shape
     G = key_BTGH.shape[2]
     cuts = cuts_of(T, block)
     padding = cuts.spans * cuts.span - T
-    starts_BT = jnp.pad(segment_starts(segment_ids_BT), ((0, 0), (0, padding)), mode="edge")
+    sight = jax.tree.map(
+        lambda x_BT: jnp.pad(x_BT, ((0, 0), (0, padding)), mode="edge"),
+        sight_of(segment_ids_BT, branches_BT),
+    )
     query_BTNH, key_BTGH, value_BTGH = (
         jnp.pad(x, ((0, 0), (0, padding), (0, 0), (0, 0)))
         for x in (query_BTNH * H**-0.5, key_BTGH, value_BTGH)
@@ -91,27 +111,37 @@ def rowwise_attention(
         query_BTNH.reshape(B, -1, G, N // G, H).transpose(0, 2, 3, 1, 4),
         key_BTGH.transpose(0, 2, 1, 3),
         value_BTGH.transpose(0, 2, 1, 3),
-        starts_BT,
+        sight,
     )
     return mixed_BGRTH.transpose(0, 3, 1, 2, 4).reshape(B, T + padding, N, H)[:, :T]
 
 
-def segment_starts(segment_ids_BT: Int[Array, "B T"]) -> Int[Array, "B T"]:
-    """Return the place in the row at which each token's segment starts."""
+def sight_of(segment_ids_BT: Int[Array, "B T"], branches_BT: Int[Array, "B T"] | None) -> Sight:
+    """Return what each token sees of a row."""
+    if branches_BT is None:
+        return Sight(run_starts(segment_ids_BT))
     places_1T = jnp.arange(segment_ids_BT.shape[1])[None]
-    changed_BT = segment_ids_BT[:, 1:] != segment_ids_BT[:, :-1]
+    prompt_ends_BT = jax.lax.cummax(jnp.where(branches_BT == 0, places_1T + 1, 0), axis=1)
+    branch_starts_BT = run_starts(segment_ids_BT, branches_BT)
+    return Sight(run_starts(segment_ids_BT), (prompt_ends_BT, branch_starts_BT))
+
+
+def run_starts(*ids_BT: Int[Array, "B T"]) -> Int[Array, "B T"]:
+    """Return the place in the row at which each token's run of equal `ids_BT` starts."""
+    places_1T = jnp.arange(ids_BT[0].shape[1])[None]
+    changed_BT = jnp.any(jnp.stack([x[:, 1:] != x[:, :-1] for x in ids_BT]), axis=0)
     first_BT = jnp.pad(changed_BT, ((0, 0), (1, 0)), constant_values=True)
     return jax.lax.cummax(jnp.where(first_BT, places_1T, 0), axis=1)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _attend_rows(
-    cuts: Cuts, query_BGRTH: Array, key_BGTH: Array, value_BGTH: Array, starts_BT: Array
+    cuts: Cuts, query_BGRTH: Array, key_BGTH: Array, value_BGTH: Array, sight: Sight
 ) -> Array:
-    return _attend_rows_forward(cuts, query_BGRTH, key_BGTH, value_BGTH, starts_BT)[0]
+    return _attend_rows_forward(cuts, query_BGRTH, key_BGTH, value_BGTH, sight)[0]
 
 
-def _attend_rows_forward(cuts: Cuts, *rows: Array) -> tuple[Array, tuple]:
+def _attend_rows_forward(cuts: Cuts, *rows: Any) -> tuple[Array, tuple]:
     mixed_BGRTH, log_total_BGRT1 = jax.lax.map(lambda row: _forward(cuts, *row), rows)
     return mixed_BGRTH, (*rows, mixed_BGRTH, log_total_BGRT1)
 
@@ -125,17 +155,18 @@ _attend_rows.defvjp(_attend_rows_forward, _attend_rows_backward)
 
 
 def _forward(
-    cuts: Cuts, query_GRTH: Array, key_GTH: Array, value_GTH: Array, starts_T: Array
+    cuts: Cuts, query_GRTH: Array, key_GTH: Array, value_GTH: Array, sight: Sight
 ) -> tuple[Array, Array]:
     """Return the heads' outputs [G, R, T, H] and the log of the sums of exponentials."""
     G, R, T, H = query_GRTH.shape
 
     def of_queries(i: Array, done: tuple[Array, Array]) -> tuple[Array, Array]:
-        query_GRQH, starts_Q = _cut(query_GRTH, i, cuts.span), _cut(starts_T, i, cuts.span)
+        query_GRQH = _cut(query_GRTH, i, cuts.span)
+        sight_Q = jax.tree.map(lambda x_T: _cut(x_T, i, cuts.span), sight)
 
         def meet(rows: slice, keys: Keys, sums: tuple[Array, ...]) -> State:
             highest_GRQ1, total_GRQ1, mixed_GRQH = sums
-            scores_GRQK = _scores(query_GRQH[:, :, rows], keys.of(key_GTH), starts_Q[rows], keys)
+            scores_GRQK = _scores(query_GRQH[:, :, rows], keys.of(key_GTH), sight_Q.of(rows), keys)
             new_GRQ1 = jnp.maximum(highest_GRQ1, jnp.max(scores_GRQK, axis=-1, keepdims=True))
             weights_GRQK = jnp.exp(scores_GRQK - new_GRQ1)
             shrink_GRQ1 = jnp.exp(highest_GRQ1 - new_GRQ1)
@@ -145,7 +176,7 @@ def _forward(
 
         none_GRQ1 = jnp.zeros((G, R, cuts.span, 1))
         sums = (none_GRQ1 + NEGATIVE, none_GRQ1, jnp.zeros((G, R, cuts.span, H)))
-        (highest_GRQ1, total_GRQ1, mixed_GRQH), _ = _over_keys(cuts, i, starts_Q, meet, (sums, ()))
+        (highest_GRQ1, total_GRQ1, mixed_GRQH), _ = _over_keys(cuts, i, sight_Q, meet, (sums, ()))
         mixed_GRQH = (mixed_GRQH / total_GRQ1).astype(query_GRTH.dtype)
         return _put(done[0], mixed_GRQH, i), _put(done[1], highest_GRQ1 + jnp.log(total_GRQ1), i)
 
@@ -158,7 +189,7 @@ def _backward(
     query_GRTH: Array,
     key_GTH: Array,
     value_GTH: Array,
-    starts_T: Array,
+    sight: Sight,
     mixed_GRTH: Array,
     log_total_GRT1: Array,
     gradient_GRTH: Array,
@@ -171,12 +202,12 @@ def _backward(
     def of_queries(i: Array, gradients: tuple[Array, ...]) -> tuple[Array, ...]:
         rows = (query_GRTH, gradient_GRTH, inner_GRT1, log_total_GRT1)
         of_rows = [_cut(x, i, cuts.span) for x in rows]
-        starts_Q = _cut(starts_T, i, cuts.span)
+        sight_Q = jax.tree.map(lambda x_T: _cut(x_T, i, cuts.span), sight)
 
         def meet(rows: slice, keys: Keys, sums: tuple[Array, ...]) -> State:
             query, d_mixed, inner, log_total = (x[:, :, rows] for x in of_rows)
             key_GKH, value_GKH = keys.of(key_GTH), keys.of(value_GTH)
-            scores_GRQK = _scores(query, key_GKH, starts_Q[rows], keys)
+            scores_GRQK = _scores(query, key_GKH, sight_Q.of(rows), keys)
             weights_GRQK = jnp.exp(scores_GRQK - log_total)
             d_weights_GRQK = _matmul(d_mixed, value_GKH.swapaxes(1, 2))
             d_scores_GRQK = (weights_GRQK * (d_weights_GRQK - inner)).astype(dtype)
@@ -185,7 +216,7 @@ def _backward(
             return (sums[0] + _matmul(d_scores_GRQK, key_GKH),), (d_key_GHK, d_value_GHK)
 
         none = (jnp.zeros(of_rows[0].shape),)
-        (d_query_GRQH,), of_keys = _over_keys(cuts, i, starts_Q, meet, (none, gradients[1:]))
+        (d_query_GRQH,), of_keys = _over_keys(cuts, i, sight_Q, meet, (none, gradients[1:]))
         return _put(gradients[0], d_query_GRQH, i), *of_keys
 
     empty_GHT = jnp.zeros((G, H, T))
@@ -195,7 +226,7 @@ def _backward(
     return d_query_GRTH.astype(dtype), d_key_GTH, d_value_GTH
 
 
-def _over_keys(cuts: Cuts, index: Array, starts_Q: Array, meet: Meet, state: State) -> State:
+def _over_keys(cuts: Cuts, index: Array, sight_Q: Sight, meet: Meet, state: State) -> State:
     """Let the queries of span `index` meet all keys that they see; add up what both sides get.
 
     What keys get is [G, H, K], and is added to [G, H, T].
@@ -210,7 +241,7 @@ def _over_keys(cuts: Cuts, index: Array, starts_Q: Array, meet: Meet, state: Sta
         return add(slice(0, cuts.span), Keys(block * cuts.size, cuts.size, last=False), state)
 
     if cuts.spans > 1:
-        first = starts_Q[0] // cuts.size
+        first = sight_Q.start[0] // cuts.size
         state = jax.lax.fori_loop(first, index * cuts.blocks, before, state)
     sums, of_keys = state
     blocks = []
@@ -222,16 +253,19 @@ def _over_keys(cuts: Cuts, index: Array, starts_Q: Array, meet: Meet, state: Sta
     return tuple(jnp.concatenate(parts, axis=2) for parts in zip(*blocks, strict=True)), of_keys
 
 
-def _scores(query_GRQH: Array, key_GKH: Array, starts_Q: Array, keys: Keys) -> Array:
+def _scores(query_GRQH: Array, key_GKH: Array, sight_Q: Sight, keys: Keys) -> Array:
     """Return the masked scores [G, R, Q, K].
 
-    The mask compares a running index with one number a query: unlike a comparison of segment
-    ids it vectorises, which is worth a factor of two.
+    The mask compares a running index with a number or three a query: unlike a comparison of
+    segment ids it vectorises, which is worth a factor of two.
     """
     scores_GRQK = _matmul(query_GRQH, key_GKH.swapaxes(1, 2))
     shape = scores_GRQK.shape[2:]
     offsets_QK = jax.lax.broadcasted_iota(jnp.int32, shape, 1)
-    seen_QK = offsets_QK >= (starts_Q - keys.place)[:, None]
+    seen_QK = offsets_QK >= (sight_Q.start - keys.place)[:, None]
+    if sight_Q.between is not None:
+        end_Q1, branch_Q1 = ((x_Q - keys.place)[:, None] for x_Q in sight_Q.between)
+        seen_QK &= (offsets_QK < end_Q1) | (offsets_QK >= branch_Q1)
     if keys.last:
         own_QK = keys.length - shape[0] + jax.lax.broadcasted_iota(jnp.int32, shape, 0)
         seen_QK &= offsets_QK <= own_QK

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mdx.model.attention import attend
-from mdx.model.rowwise import cuts_of, segment_starts
+from mdx.model.rowwise import cuts_of, run_starts
 
 SHAPE = dict(B=3, T=37, N=6, G=3, H=8)
 
@@ -12,8 +12,9 @@ SHAPE = dict(B=3, T=37, N=6, G=3, H=8)
 jitted = jax.jit(attend, static_argnames=("implementation", "block"))
 
 
-def reference(query, key, value, segments):
-    """Causal attention within segments, written out in float64."""
+def reference(query, key, value, segments, branches=None):
+    """Causal attention within segments and their branches, written out in float64."""
+    branches = np.zeros_like(segments) if branches is None else branches
     query, key, value = (np.asarray(x, np.float64) for x in (query, key, value))
     B, T, N, H = query.shape
     repeats = N // key.shape[2]
@@ -21,7 +22,11 @@ def reference(query, key, value, segments):
     for b in range(B):
         for n in range(N):
             for t in range(T):
-                seen = [k for k in range(t + 1) if segments[b, k] == segments[b, t]]
+                seen = [
+                    k
+                    for k in range(t + 1)
+                    if segments[b, k] == segments[b, t] and branches[b, k] in (0, branches[b, t])
+                ]
                 scores = key[b, seen, n // repeats] @ query[b, t, n] / np.sqrt(H)
                 weights = np.exp(scores - scores.max())
                 out[b, t, n] = weights @ value[b, seen, n // repeats] / weights.sum()
@@ -41,28 +46,52 @@ def inputs():
     return query, key, value, jnp.asarray(segments)
 
 
-@pytest.mark.parametrize(
-    ("implementation", "block"),
-    [("rowwise", 8), ("rowwise", 64), ("blocked", 8), ("blocked", 64), ("xla", 0)],
-)
+@pytest.fixture(scope="module")
+def branches():
+    """Prompts of several lengths and their branches, one of which is the prompt alone."""
+    found = np.zeros((SHAPE["B"], SHAPE["T"]), np.int32)
+    found[0, 5:17], found[0, 17:18], found[0, 18:] = 1, 2, 3
+    found[1, 4:10] = 1
+    found[1, 11:20], found[1, 20:30] = 1, 2
+    found[2, 9 * 2 + 1 : 9 * 2 + 4], found[2, 9 * 2 + 4 : 27] = 1, 2
+    return jnp.asarray(found)
+
+
+FORMS = [
+    *(("rowwise", 4), ("rowwise", 8), ("rowwise", 64)),
+    *(("blocked", 8), ("blocked", 64), ("xla", 0)),
+]
+
+
+@pytest.mark.parametrize(("implementation", "block"), FORMS)
 def test_attention_equals_its_definition(inputs, implementation, block):
     mixed = jitted(*inputs, implementation=implementation, block=block)
     np.testing.assert_allclose(mixed, reference(*inputs), atol=2e-6)
 
 
-def test_gradients_agree_between_implementations(inputs):
+@pytest.mark.parametrize(("implementation", "block"), FORMS)
+def test_continuations_see_their_prompt_and_themselves(inputs, branches, implementation, block):
+    mixed = jitted(*inputs, branches, implementation=implementation, block=block)
+    np.testing.assert_allclose(mixed, reference(*inputs, branches), atol=2e-6)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_gradients_agree_between_implementations(inputs, branches, shared):
     query, key, value, segments = inputs
+    branches = branches if shared else None
     direction = jax.random.normal(jax.random.key(9), query.shape)
 
     def gradients(implementation, block):
         def objective(query, key, value):
-            mixed = attend(query, key, value, segments, implementation=implementation, block=block)
+            mixed = attend(
+                query, key, value, segments, branches, implementation=implementation, block=block
+            )
             return jnp.sum(mixed * direction)
 
         return jax.jit(jax.grad(objective, argnums=(0, 1, 2)))(query, key, value)
 
     expected = gradients("xla", 0)
-    for found in (gradients("rowwise", 8), gradients("blocked", 8)):
+    for found in (gradients("rowwise", 8), gradients("rowwise", 4), gradients("blocked", 8)):
         for a, b in zip(found, expected, strict=True):
             np.testing.assert_allclose(a, b, atol=5e-6)
 
@@ -92,8 +121,12 @@ def test_one_row_of_one_token_and_bfloat16_work(inputs):
     np.testing.assert_allclose(mixed.astype(jnp.float32), reference(*inputs), atol=0.05)
 
 
-def test_segment_starts_are_the_first_places_of_runs():
-    starts = segment_starts(jnp.asarray([[1, 1, 2, 2, 2, 0, 0], [5, 6, 7, 7, 8, 8, 8]]))
+def test_runs_start_where_any_id_changes():
+    segments = jnp.asarray([[1, 1, 2, 2, 2, 0, 0], [5, 6, 7, 7, 8, 8, 8]])
+    branches = jnp.asarray([[0, 1, 1, 1, 2, 0, 0], [0, 0, 0, 0, 0, 1, 1]])
+    starts = run_starts(segments, branches)
+    np.testing.assert_array_equal(starts, [[0, 1, 2, 2, 4, 5, 5], [0, 1, 2, 2, 4, 5, 5]])
+    starts = run_starts(segments)
     np.testing.assert_array_equal(starts, [[0, 0, 2, 2, 2, 5, 5], [0, 1, 2, 2, 4, 4, 4]])
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mdx.model.logprobs import token_logprobs
+from mdx.model.logprobs import places_before, token_logprobs
 
 B, T, D, V = 3, 23, 16, 50
 
@@ -37,6 +37,23 @@ def test_values_equal_the_definition(inputs, temperature, block):
     for a, b in zip(found, reference(hidden, head, tokens, temperature), strict=True):
         np.testing.assert_allclose(a, b, atol=2e-5)
         assert np.all(np.asarray(a)[:, 0] == 0)
+
+
+def test_the_last_token_of_a_prompt_stands_before_each_of_its_continuations():
+    branches = jnp.asarray([[0, 0, 1, 1, 2, 3, 0, 0, 1], [0, 1, 0, 0, 0, 1, 1, 2, 2]])
+    expected = [[0, 0, 1, 2, 1, 1, 5, 6, 7], [0, 0, 1, 2, 3, 4, 5, 4, 7]]
+    np.testing.assert_array_equal(places_before(branches), expected)
+
+
+def test_values_come_from_the_places_before(inputs):
+    hidden, head, tokens, mask = inputs
+    branches = jnp.zeros((B, T), jnp.int32).at[:, 4:9].set(1).at[:, 9:15].set(2).at[:, 15:].set(3)
+    before = places_before(branches)
+    found = token_logprobs(hidden, head, tokens, block=9, mask_BT=mask, branches_BT=branches)
+    moved = jnp.take_along_axis(hidden, before[:, 1:, None], axis=1)
+    moved = jnp.pad(moved, ((0, 0), (0, 1), (0, 0)))  # as the plain form reads it
+    for a, b in zip(found, reference(moved, head, tokens, 1.0), strict=True):
+        np.testing.assert_allclose(a, b * np.asarray(mask), atol=2e-5)
 
 
 def test_masked_tokens_are_zero_and_the_others_unchanged(inputs):

@@ -71,6 +71,7 @@ def shape_of(config):
         max_segment=config.rollout.max_prompt_tokens + config.rollout.max_new_tokens,
         seq_len=config.update.seq_len,
         microbatch_rows=config.update.microbatch_rows,
+        share_prompts=True,
     )
 
 

@@ -94,6 +94,7 @@ def update(mesh, lora: LoraConfig):
         seq_len=UPDATE.seq_len,
         microbatch_rows=UPDATE.microbatch_rows,
         num_parts=batch_parts(mesh),
+        share_prompts=True,
     )
     logprobs, plain = (
         make_logprobs(structure(MODEL, COMPUTE, which), temperature=TEMPERATURE, vocab_block=64)

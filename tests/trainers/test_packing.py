@@ -1,5 +1,7 @@
 """Packing: nothing is lost, nothing is padded in vain, and the shape never changes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -111,6 +113,91 @@ def test_error_line_is_marked_inside_its_prompt_only():
     shape = row_shape(num_segments=2, max_segment=5, seq_len=10, microbatch_rows=1)
     batch, _ = pack(segments, shape, pad_id=PAD)
     assert batch.tokens[batch.error_mask > 0].tolist() == [6, 7]
+
+
+def random_groups(count, rng):
+    """Return groups of 1 .. 6 segments of one prompt, all advantages different."""
+    segments = random_segments(6 * count, rng)
+    groups = [segments[6 * i : 6 * i + int(rng.integers(1, 7))] for i in range(count)]
+    return [
+        replace(s, prompt=[*group[0].prompt, i]) for i, group in enumerate(groups) for s in group
+    ]
+
+
+def unpack_shared(batch):
+    """Return the segments of a batch whose prompts are shared."""
+    found = []
+    for row in range(batch.tokens.shape[0]):
+        for number in range(1, batch.segment_ids[row].max() + 1):
+            cells = np.flatnonzero(batch.segment_ids[row] == number)
+            assert (np.diff(cells) == 1).all()
+            branches = batch.branches[row, cells]
+            prompt = cells[branches == 0]
+            assert branches[0] == 0
+            assert (np.diff(branches) >= 0).all()
+            assert (batch.positions[row, prompt] == np.arange(len(prompt))).all()
+            for branch in range(1, branches.max() + 1):
+                own = cells[branches == branch]
+                positions = batch.positions[row, own]
+                assert (positions == len(prompt) + np.arange(len(own))).all()
+                found.append(
+                    (
+                        batch.tokens[row, prompt].tolist(),
+                        batch.tokens[row, own].tolist(),
+                        batch.old_logprobs[row, own].tolist(),
+                        float(batch.advantages[row, own][-1]),
+                        float(batch.replay_weights[row, own][-1]),
+                    )
+                )
+    return found
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_shared_prompts_lose_nothing_and_save_tokens(seed):
+    segments = random_groups(20, np.random.default_rng(seed))
+    sizes = {"num_segments": 120, "max_segment": 33, "seq_len": 80, "microbatch_rows": 2}
+    shape = row_shape(**sizes, share_prompts=True)
+    batch, fill = pack(segments, shape, pad_id=PAD)
+    assert sorted(unpack_shared(batch)) == sorted(map(as_tuple, segments))
+    repeated, _ = pack(segments, row_shape(**sizes), pad_id=PAD)
+    assert repeated.branches is None
+    assert (batch.segment_ids > 0).sum() < 0.9 * (repeated.segment_ids > 0).sum()
+    assert fill == pytest.approx((batch.segment_ids > 0).sum() / _computed(batch, shape))
+
+
+def _computed(batch, shape):
+    by_microbatch = batch.segment_ids.reshape(-1, shape.num_microbatches, shape.seq_len)
+    return (by_microbatch > 0).any(axis=(0, 2)).sum() * by_microbatch[:, 0].size
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_shared_prompts_never_need_more_rows_than_the_worst_case(seed):
+    rng = np.random.default_rng(seed)
+    segments = random_groups(int(rng.integers(1, 12)), rng)
+    longest = max(map(len, segments))
+    seq_len = int(rng.integers(longest, 4 * longest))
+    shape = row_shape(
+        num_segments=len(segments),
+        max_segment=longest,
+        seq_len=seq_len,
+        microbatch_rows=1,
+        share_prompts=True,
+    )
+    batch, _ = pack(segments, shape, pad_id=PAD)
+    assert len(unpack_shared(batch)) == len(segments)
+
+
+def test_a_group_too_long_for_a_row_repeats_its_prompt_once_a_row():
+    segments = [
+        Segment(prompt=[1] * 4, completion=[2] * 6, old_logprobs=[0.0] * 6, error_span=span)
+        for span in ((1, 3), (0, 0), (0, 0))
+    ]
+    shape = row_shape(
+        num_segments=3, max_segment=10, seq_len=16, microbatch_rows=1, share_prompts=True
+    )
+    batch, _ = pack(segments, shape, pad_id=PAD)
+    assert (batch.segment_ids > 0).sum(axis=1).tolist() == [16, 10, 0]
+    assert batch.error_mask.sum() == 2, "the error line counts once"
 
 
 def test_nothing_to_train_on_gives_an_empty_batch_of_the_same_shape():

@@ -16,8 +16,8 @@ from mdx.model.sampler import sample
 from mdx.tasks.task import Task
 from mdx.trajectory import Completion, StopReason, Trajectory, TrajectoryGroup
 from trainers.optim import OptimConfig, make_optimizer
-from trainers.packing import pack, row_shape
-from trainers.policy_loss import PolicyLossConfig
+from trainers.packing import Segment, pack, row_shape
+from trainers.policy_loss import PolicyLossConfig, count_grpo_tokens, make_policy_loss
 from trainers.policy_update import (
     UpdateConfig,
     make_logprobs,
@@ -41,7 +41,9 @@ MODEL = ModelConfig(
 )
 GRAPHDEF, PARAMS = init(MODEL, ComputeConfig(attention="blocked"), jax.random.key(1))
 TEMPERATURE = 0.8
-SHAPE = row_shape(num_segments=24, max_segment=16, seq_len=32, microbatch_rows=2)
+SHAPE = row_shape(
+    num_segments=24, max_segment=16, seq_len=32, microbatch_rows=2, share_prompts=True
+)
 PLAIN = PolicyLossConfig(kl_coef=0.0, replay_coef=0.0)
 FULL = PolicyLossConfig(kl_coef=5.0, replay_coef=0.0, error_coef=0.05)
 OPTIM = OptimConfig(num_steps=5, peak_lr=1e-2, warmup_steps=0)
@@ -138,6 +140,34 @@ def test_groups_of_equal_reward_and_lost_trajectories_leave_no_trace(rollouts):
     with_all, _ = updated(rollouts)
     without, _ = updated([rollouts[0], rollouts[2], rollouts[3]])
     jax.tree.map(np.testing.assert_array_equal, with_all.params, without.params)
+
+
+def test_a_shared_prompt_gives_the_loss_and_gradient_of_repeated_ones(rollouts):
+    segments = [s for r in rollouts if r.teaches for s in policy_segments(r)]
+    segments.append(Segment(prompt=(3, 4, 5), completion=(6, 7, 8), replay_weight=0.5))
+    logprobs = make_logprobs(GRAPHDEF, temperature=TEMPERATURE, vocab_block=64)
+    config = PolicyLossConfig(kl_coef=0.1, replay_coef=0.5, error_coef=0.3)
+
+    @jax.jit
+    def value_and_gradient(params, batch):
+        loss_fn = make_policy_loss(logprobs, config)
+        return jax.value_and_grad(loss_fn, has_aux=True)(params, batch, count_grpo_tokens(batch))
+
+    found = []
+    for share_prompts in (False, True):
+        batch, _ = pack(segments, replace(SHAPE, share_prompts=share_prompts), pad_id=0)
+        (loss, metrics), gradient = value_and_gradient(PARAMS, batch)
+        found.append((gradient, loss, metrics))
+        num_tokens = int((batch.segment_ids > 0).sum())
+        written = sum(len(s.completion) for s in segments)
+        if not share_prompts:
+            assert num_tokens == written + 3 * len(segments)
+        else:  # the prompt of task 0 may stand in two rows
+            assert written + 3 * 3 <= num_tokens <= written + 3 * 4
+    repeated, shared = found
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), shared, repeated)
+    assert float(jnp.abs(shared[0]["embed_tokens"]).max()) > 1e-2
+    assert min(float(metrics[name]) for name in ("replay_loss", "error_loss")) > 0.1
 
 
 def test_nothing_to_learn_leaves_everything_but_the_step_count(rollouts):
