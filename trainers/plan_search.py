@@ -83,8 +83,12 @@ def candidates(wanted: PlanConfig, topology: Topology) -> Iterator[Candidate]:
     """Yield every set-up whose mesh divides the model and the batch, counted by hand."""
     wanted, devices = on_hardware(wanted, topology)
     tensors = [size for size in (1, 2, 4, 8) if len(devices) % size == 0]
+    seen: set[tuple[str, ...]] = set()  # a small batch has fewer rows than we would try
     for tensor, remat, rows in itertools.product(tensors, REMATS, (1, 2, 4)):
         changed, overrides = _changed(wanted, len(devices), tensor, remat, rows)
+        if overrides in seen:
+            continue
+        seen.add(overrides)
         try:
             step = planned_step(changed.config, changed.model, devices)
         except ConfigError:

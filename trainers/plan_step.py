@@ -18,7 +18,7 @@ from mdx.data.batch import Batch
 from mdx.model.config import ComputeConfig, ModelConfig
 from mdx.model.decoder import abstract_params, resolve, structure
 from mdx.model.lora import abstract_adapters
-from mdx.model.sharding import BATCH_AXES, batch_parts, make_mesh, tree_shardings
+from mdx.model.sharding import BATCH_AXES, batch_parts, check_rows, make_mesh, tree_shardings
 from trainers.cpt import CptConfig
 from trainers.grpo import update_shape
 from trainers.grpo_config import GrpoConfig
@@ -94,6 +94,7 @@ def planned_step(config: StageConfig, model: ModelConfig, devices: list[Any]) ->
         if not shape.share_prompts:
             batch = replace(batch, branches=None)
     else:
+        check_rows(mesh, "data.batch_size", config.data.batch_size)
         parts = next_token_parts(config, graphdef, mesh, vocab_block=compute.vocab_block)
         batch = _batch(Batch, config.data.batch_size, config.data.seq_len, mesh)
     state = planned_state(trained, parts["optimizer"])

@@ -92,19 +92,20 @@ def make_mesh(shape: MeshConfig | None = None, devices: Sequence[jax.Device] | N
             f"{shape.fsdp} x {shape.tensor} must cover {len(devices)} devices exactly "
             "(-1, at most once, takes what is left)"
         )
-    types = (AxisType.Auto,) * len(MESH_AXES)
     num_slices = len({getattr(device, "slice_index", 0) for device in devices})
-    if num_slices > 1:
-        if sizes[0] != num_slices:
-            raise ConfigError(
-                f"mesh.slices must be {num_slices}, the number of TPU slices that the "
-                f"{len(devices)} devices lie in, not {sizes[0]}"
-            )
-        placed = mesh_utils.create_hybrid_device_mesh(
-            (1, *sizes[1:]), (num_slices, 1, 1, 1), devices
+    if num_slices > 1 and sizes[0] != num_slices:
+        raise ConfigError(
+            f"mesh.slices must be {num_slices}, the number of TPU slices that the "
+            f"{len(devices)} devices lie in, not {sizes[0]}"
         )
-        return Mesh(placed, MESH_AXES, axis_types=types)
-    return jax.make_mesh(tuple(sizes), MESH_AXES, axis_types=types, devices=devices)
+    # Sizes that are no sides of a slice split one, where otherwise jax would refuse them.
+    if num_slices > 1:
+        placed = mesh_utils.create_hybrid_device_mesh(
+            (1, *sizes[1:]), (num_slices, 1, 1, 1), devices, allow_split_physical_axes=True
+        )
+    else:
+        placed = mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=True)
+    return Mesh(placed, MESH_AXES, axis_types=(AxisType.Auto,) * len(MESH_AXES))
 
 
 def tree_shardings(tree: T, mesh: Mesh) -> T:

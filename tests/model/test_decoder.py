@@ -1,5 +1,7 @@
 """The decoder against transformers' torch Qwen3, and against itself computed otherwise."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,10 +12,19 @@ from flax import nnx
 from transformers import Qwen3ForCausalLM
 
 from mdx.model.config import ComputeConfig, ModelConfig
-from mdx.model.decoder import MAX_LOGITS_ON_CPU, VOCAB_BLOCK, apply, output_head, resolve
+from mdx.model.decoder import (
+    MAX_LOGITS_ON_CPU,
+    ROWWISE_BLOCK,
+    SHORT_BLOCK,
+    VOCAB_BLOCK,
+    apply,
+    output_head,
+    resolve,
+)
 from mdx.model.hf import load_hf, save_hf
 from mdx.model.logprobs import token_logprobs
 from mdx.model.rope import RopeScaling
+from mdx.model.tpu import SPLASH_BLOCK
 
 B, T = 2, 19
 
@@ -39,6 +50,7 @@ YARN = RopeScaling(rope_type="yarn", factor=4.0, original_max_position_embedding
 HEADS = [(3, 1), (5, 5), (6, 2), (7, 7)]
 CASES = [
     {"tie_word_embeddings": True, "num_hidden_layers": 1},
+    {"tie_word_embeddings": False, "num_hidden_layers": 1},
     {"tie_word_embeddings": False, "num_hidden_layers": 3, "rope_theta": 70.0},
     {"num_attention_heads": 5, "num_key_value_heads": 1, "head_dim": 6, "rms_norm_eps": 1e-2},
     *({"num_attention_heads": n, "num_key_value_heads": g} for n, g in HEADS),
@@ -66,7 +78,7 @@ def torch_forward(oracle, tokens, segments, places):
 
 
 def make_forward(graphdef):
-    """Return what gives our logits, loss and gradients."""
+    """Return what gives our logits, loss and gradients, quick to compile."""
 
     def loss(params, tokens, segments, places):
         same = segments[:, 1:] == segments[:, :-1]
@@ -76,7 +88,10 @@ def make_forward(graphdef):
         logprobs, _ = token_logprobs(hidden, head, tokens, block=64, mask_BT=mask)
         return -(logprobs * mask).sum() / mask.sum(), hidden @ head.T
 
-    return jax.jit(jax.value_and_grad(loss, has_aux=True))
+    return jax.jit(
+        jax.value_and_grad(loss, has_aux=True),
+        compiler_options={"xla_backend_optimization_level": "0"},
+    )
 
 
 def assert_equal_to_torch(model, rows, folder):
@@ -109,9 +124,20 @@ def test_logits_loss_and_gradients_equal_those_of_transformers(
     assert_equal_to_torch(model, rows, tmp_path)
 
 
-@pytest.mark.parametrize("scaling", [RopeScaling(), YARN], ids=lambda s: s.rope_type)
-def test_four_thousand_positions_equal_those_of_transformers(model_factory, tmp_path, scaling):
+@pytest.mark.parametrize(
+    ("scaling", "lengths", "tied"),
+    [
+        (RopeScaling(), (4096,), True),
+        (YARN, (4096,), True),
+        (YARN, (1, 2500, 300, 1295), False),
+    ],
+    ids=["default", "yarn", "yarn-packed-untied"],
+)
+def test_four_thousand_positions_equal_those_of_transformers(
+    model_factory, tmp_path, scaling, lengths, tied
+):
     model = model_factory(
+        tie_word_embeddings=tied,
         num_hidden_layers=1,
         num_attention_heads=3,
         num_key_value_heads=1,
@@ -120,7 +146,7 @@ def test_four_thousand_positions_equal_those_of_transformers(model_factory, tmp_
         max_position_embeddings=4096,
     )
     tokens = np.random.default_rng(1).integers(0, 61, (1, 4096)).astype(np.int32)
-    segments, places = np.ones_like(tokens), np.arange(4096, dtype=np.int32)[None]
+    segments, places = (x[:1] for x in packed(lengths))
     assert_equal_to_torch(model, [(tokens, segments, places)], tmp_path)
 
 
@@ -209,6 +235,43 @@ def test_a_token_sees_nothing_of_the_future(tiny_model, tokens):
     before, after = (logits(graphdef, params, x) for x in (tokens, changed))
     np.testing.assert_array_equal(before[:, :10], after[:, :10])
     assert np.abs(before[:, 10:] - after[:, 10:]).min(axis=-1).max() > 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Device:
+    """What `resolve` reads of a device."""
+
+    platform: str
+    device_kind: str
+
+
+CPU, GPU = Device("cpu", "cpu"), Device("gpu", "NVIDIA H200")
+TPU, NEW_TPU = Device("tpu", "TPU v5p"), Device("tpu", "TPU v9")
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "head_dim", "attention", "block"),
+    [
+        (GPU, "bfloat16", 128, "cudnn", SHORT_BLOCK),
+        (GPU, "float32", 128, "blocked", SHORT_BLOCK),
+        (TPU, "bfloat16", 128, "splash", SPLASH_BLOCK["v5p"]),
+        (TPU, "float32", 128, "splash", SPLASH_BLOCK["v5p"]),
+        (TPU, "bfloat16", 64, "blocked", SHORT_BLOCK),
+        (NEW_TPU, "bfloat16", 128, "splash", SHORT_BLOCK),
+        (CPU, "bfloat16", 128, "rowwise", ROWWISE_BLOCK),
+        (CPU, "float32", 64, "rowwise", ROWWISE_BLOCK),
+    ],
+)
+def test_each_device_has_its_attention_unless_another_is_asked_for(
+    device, dtype, head_dim, attention, block
+):
+    config = ModelConfig(head_dim=head_dim)
+    found = resolve(ComputeConfig(dtype=dtype), config, device)
+    assert (found.attention, found.attention_block) == (attention, block)
+    asked = ComputeConfig(dtype=dtype, attention="xla", attention_block=7)
+    assert resolve(asked, config, device) == dataclasses.replace(
+        asked, vocab_block=found.vocab_block
+    )
 
 
 def test_logits_of_a_wide_vocabulary_are_fewer_at_a_time_on_a_cpu():

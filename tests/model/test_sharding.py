@@ -4,12 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import PartitionSpec
+from jax.experimental.topologies import get_topology_desc
+from jax.sharding import NamedSharding, PartitionSpec
 
 from mdx.errors import ConfigError
-from mdx.model.config import ComputeConfig, ModelConfig
-from mdx.model.decoder import abstract_params, apply, output_head
+from mdx.model.config import ComputeConfig, LoraConfig, ModelConfig
+from mdx.model.decoder import abstract_params, apply, output_head, structure
 from mdx.model.logprobs import token_logprobs
+from mdx.model.lora import abstract_adapters, attach
 from mdx.model.sampler import sample
 from mdx.model.sharding import (
     MeshConfig,
@@ -19,20 +21,29 @@ from mdx.model.sharding import (
     shard_params,
     tree_shardings,
 )
+from trainers.plan_topology import parse_topology, tpu_devices
 
 SHAPE = {
     "hidden_size": 32,
     "vocab_size": 64,
-    "num_attention_heads": 4,
+    "num_attention_heads": 8,
     "num_key_value_heads": 2,
     "num_hidden_layers": 1,
 }
+COMPUTE = ComputeConfig(attention="blocked", attention_block=16)
+LORA = LoraConfig(rank=3)
 EVERY_AXIS = MeshConfig(data=2, fsdp=2, tensor=2)
+MESHES = {
+    "data": MeshConfig(data=8, fsdp=1),
+    "fsdp": MeshConfig(fsdp=8),
+    "tensor": MeshConfig(fsdp=1, tensor=8),
+    "data x fsdp x tensor": EVERY_AXIS,
+}
 
 
 @pytest.fixture(scope="module")
 def model(model_factory):
-    return model_factory(ComputeConfig(attention="blocked", attention_block=16), **SHAPE)
+    return model_factory(COMPUTE, **SHAPE)
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +56,22 @@ def batch():
     return {"tokens": tokens, "segments": segments, "positions": positions, "mask": mask}
 
 
-def test_sharded_loss_and_gradients_equal_those_of_one_device(model, batch):
-    _, graphdef, params = model
+@pytest.fixture(scope="module")
+def adapted(model):
+    """Return the weights with adapters beside them, none of which is zero."""
+    rng = np.random.default_rng(1)
+    adapters = jax.tree.map(
+        lambda leaf: jnp.asarray(0.2 * rng.standard_normal(leaf.shape, np.float32)),
+        abstract_adapters(model[0], LORA),
+    )
+    return attach(model[2], adapters)
 
-    @jax.jit
+
+@pytest.fixture(scope="module")
+def loss_and_gradients(model):
+    """Return (params, batch) -> (loss, gradients), quick to compile."""
+    graphdef = structure(model[0], COMPUTE, LORA)
+
     def step(params, batch):
         def loss(params):
             arrays = (batch["tokens"], batch["segments"], batch["positions"])
@@ -63,12 +86,27 @@ def test_sharded_loss_and_gradients_equal_those_of_one_device(model, batch):
 
         return jax.value_and_grad(loss)(params)
 
-    expected = jax.device_get(step(params, jax.tree.map(jnp.asarray, batch)))
-    mesh = make_mesh(EVERY_AXIS)
-    found = step(shard_params(params, mesh), shard_batch(batch, mesh))
+    return jax.jit(step, compiler_options={"xla_backend_optimization_level": "0"})
+
+
+@pytest.fixture(scope="module")
+def on_one_device(adapted, batch, loss_and_gradients):
+    loss, gradients = loss_and_gradients(adapted, jax.tree.map(jnp.asarray, batch))
+    assert all(float(jnp.abs(leaf).max()) > 1e-3 for leaf in jax.tree.leaves(gradients))
+    return jax.device_get((loss, gradients))
+
+
+@pytest.mark.parametrize("name", MESHES)
+def test_sharded_loss_and_gradients_equal_those_of_one_device(
+    adapted, batch, loss_and_gradients, on_one_device, name
+):
+    """Of every weight and of every adapter."""
+    mesh = make_mesh(MESHES[name])
+    found = loss_and_gradients(shard_params(adapted, mesh), shard_batch(batch, mesh))
     gate = found[1]["layers"]["mlp"]["gate_proj"]
-    assert gate.sharding.spec == PartitionSpec(None, "fsdp", "tensor")
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found, expected)
+    wanted = NamedSharding(mesh, PartitionSpec(None, "fsdp", "tensor"))
+    assert gate.sharding.is_equivalent_to(wanted, gate.ndim)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found, on_one_device)
 
 
 def test_sampling_with_sharded_weights_gives_the_same_tokens(model):
@@ -109,6 +147,46 @@ def test_one_device_makes_a_mesh_of_one():
 def test_a_mesh_that_does_not_cover_the_devices_is_refused(shape):
     with pytest.raises(ConfigError, match="must cover 8 devices"):
         make_mesh(shape)
+
+
+@pytest.fixture(scope="module")
+def two_slices():
+    """Return the devices of one slice, and of two like it, as libtpu describes them."""
+    topology = parse_topology("v5e:4x4")
+    alone = tpu_devices(topology)
+    found = get_topology_desc(topology.name, "tpu", num_slices=2, wrap=topology.rings)
+    return alone, list(found.devices)
+
+
+# whole sides of the slice's 4 x 4 chips, and halves of one
+@pytest.mark.parametrize("tensor", [4, 2])
+def test_only_the_axis_slices_crosses_between_slices(two_slices, tensor):
+    alone, devices = two_slices
+    mixed = [*devices[1::2], *devices[::2]]
+    mesh = make_mesh(MeshConfig(slices=2, tensor=tensor), mixed)
+    assert dict(mesh.shape) == {"slices": 2, "data": 1, "fsdp": 16 // tensor, "tensor": tensor}
+    assert set(mesh.devices.flat) == set(devices)
+    expected = make_mesh(MeshConfig(tensor=tensor), alone).devices[0]
+    for number, one_slice in enumerate(mesh.devices):
+        assert {device.slice_index for device in one_slice.flat} == {number}
+        where = [device.coords for device in one_slice.flat]
+        assert where == [device.coords for device in expected.flat]
+
+
+@pytest.mark.parametrize("slices", [1, 4])
+def test_a_mesh_of_other_slices_than_the_devices_lie_in_is_refused(two_slices, slices):
+    with pytest.raises(ConfigError, match=f"must be 2, .* the 32 devices lie in, not {slices}$"):
+        make_mesh(MeshConfig(slices=slices), two_slices[1])
+
+
+@pytest.mark.parametrize("name", ["v5p:4x4x4", "v6e:8x8", "v5e:4x4"])
+def test_a_mesh_may_split_a_side_of_a_slice(name):
+    devices = tpu_devices(parse_topology(name))
+    mesh = make_mesh(MeshConfig(tensor=2), devices)
+    assert mesh.shape["fsdp"] == len(devices) // 2
+    assert set(mesh.devices.flat) == set(devices)
+    for pair in mesh.devices.reshape(-1, 2):  # neighbours in the torus, for tensor needs most
+        assert sum(abs(a - b) for a, b in zip(pair[0].coords, pair[1].coords, strict=True)) == 1
 
 
 def test_what_does_not_divide_is_refused_with_what_would_fit(model, batch):

@@ -51,6 +51,7 @@ from .grpo_world import (
 )
 
 PLAIN_GRPO = str(Path(__file__).with_name("plain_grpo.py"))
+SAMPLING = {"start", "advance", "shrink"}  # the sampler's compiled programs
 
 
 @pytest.fixture(scope="module")
@@ -94,22 +95,52 @@ def test_metrics_show_the_gap_between_sampler_and_trainer_and_everything_else(fi
     assert any(row["error"] and "mas 1 1.0" in row["error"] for row in rows)
 
 
-def test_a_program_is_compiled_once_a_bucket_and_nothing_else_after_the_first_step(finished):
-    """Prompts of two lengths, several numbers of prompts of each, and shrunken batches."""
+def test_each_program_is_compiled_once_a_bucket_and_nothing_else_after_the_first_step(finished):
+    """Prompts of two lengths, several numbers of prompts of each, and shrunken batches.
+
+    Three or four first prompts fill the 16 slots, of which the last 4 rows go on alone; one prompt
+    of a repair has the longer bucket and 8 rows, too few to shrink.
+    """
     found = compilations(Path(finished, "said").read_text())
     assert len(set(found)) == len(found), "no program is compiled twice for equal shapes"
+    sampling = [(name, *bucket_and_rows(shapes)) for name, shapes in found if name in SAMPLING]
+    assert sorted(sampling) == [
+        ("advance", 96, 4),
+        ("advance", 96, 16),
+        ("advance", 192, 8),
+        ("shrink", 96, 16),
+        ("start", 96, 4),
+        ("start", 192, 1),
+    ]
     names = [name for name, _ in found]
     assert names.count("update") == names.count("score") == 1
-    after = names[names.index("update") + 1 :]
-    assert set(after) <= {"start", "advance", "shrink"}, "each for a bucket that is new"
-    prefilled = {shapes for name, shapes in found if name == "start"}
-    assert {96, 192} <= {int(n) for shape in prefilled for n in re.findall(r"\d+", shape)}
+    assert set(names[names.index("update") + 1 :]) <= SAMPLING, "each for a bucket that is new"
 
 
-def test_run_killed_outright_goes_on_bit_for_bit(world, finished):
+def bucket_and_rows(shapes):
+    """Return the length that prompts are filled up to, and the rows; before decoding, prompts."""
+    decoding = re.search(r"bool\[(\d+)\]", shapes)  # which rows are active
+    if decoding is None:
+        num_prompts, length = re.findall(r"int32\[(\d+),(\d+)\]", shapes)[0]
+        return int(length), int(num_prompts)
+    cache = re.findall(rf"float32\[{decoding[1]},\d+,\d+,(\d+)\]", shapes)
+    return max(map(int, cache)) - 96, int(decoding[1])  # room for max_new_tokens
+
+
+def test_run_stopped_and_then_killed_outright_goes_on_bit_for_bit(world, finished):
     config = make_config(world, "killed")
     with start(config, world) as process:
-        wait_for_lines(config.run_dir, 3, process)
+        wait_for_lines(config.run_dir, 1, process)
+        process.send_signal(signal.SIGTERM)
+        _, stderr = process.communicate(timeout=several.PATIENCE_S)
+    assert process.returncode == 75, stderr
+    stopped = len(untimed(config.run_dir))
+    assert stopped < NUM_STEPS
+    assert f"stopped: saved after step {stopped}" in stderr
+    assert "Traceback" not in stderr
+    assert str(stopped) in os.listdir(os.path.join(config.run_dir, "checkpoints"))
+    with start(config, world) as process:
+        wait_for_lines(config.run_dir, stopped + 1, process)
         process.kill()
         _, stderr = process.communicate()
     assert process.returncode == -signal.SIGKILL, stderr

@@ -36,9 +36,15 @@ LORA = LoraConfig(rank=4, alpha=8.0, base_dtype="float32")
 
 @pytest.fixture(scope="module")
 def start(tiny_data, tmp_path_factory):
-    """Return a folder with a model to start from (`base`) and a tuned one (`run`), its config."""
+    """Return a folder with a model to start from (`base`) and a tuned one (`run`), its config.
+
+    The weights of the former are numbers that bfloat16 has too.
+    """
     folder = tmp_path_factory.mktemp("lora")
-    params = init(MODEL, key=jax.random.key(3))[1]
+    params = jax.tree.map(
+        lambda leaf: leaf.astype(jnp.bfloat16).astype(jnp.float32),
+        init(MODEL, key=jax.random.key(3))[1],
+    )
     save_hf(params, MODEL, tiny_data.tokenizer_dir, str(folder / "base"))
     config = SftConfig(
         run_dir=str(folder / "run"),
@@ -73,6 +79,28 @@ def test_export_is_the_base_with_the_adapters_merged(start, tmp_path):
     np.testing.assert_array_equal(found["embed_tokens"], base["embed_tokens"])
     assert export_run(start.run_dir, str(tmp_path / "again")) == 12
     jax.tree.map(np.testing.assert_array_equal, load_hf(str(tmp_path / "again"))[2], found)
+
+
+def test_a_base_in_bfloat16_stays_as_it_is_and_trains_as_the_same_numbers_in_float32(
+    start, tmp_path
+):
+    half = dataclasses.replace(LORA, base_dtype="bfloat16")
+    optim = dataclasses.replace(start.optim, num_steps=5)
+    config = dataclasses.replace(start, run_dir=str(tmp_path), lora=half, optim=optim)
+    run(config)
+    losses = [[line["loss"] for line in read_metrics(c.run_dir)] for c in (config, start)]
+    assert losses[0] == pytest.approx(losses[1][:5], rel=1e-6)
+    assert losses[0][-1] < losses[0][0]
+    weights = weights_of(config, half, config.run_dir)  # refuses another base than the run's
+    assert {leaf.dtype for leaf in jax.tree.leaves(weights.base)} == {jnp.dtype("bfloat16")}
+    jax.tree.map(np.testing.assert_array_equal, weights.base, load_hf(start.init_from)[2])
+    adapters = load_adapters(f"{config.run_dir}/adapter", MODEL)[1]
+    assert {leaf.dtype for leaf in jax.tree.leaves(adapters)} == {jnp.dtype("float32")}
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),
+        load_hf(f"{config.run_dir}/export")[2],
+        merge(attach(weights.base, adapters), half),
+    )
 
 
 def test_adapters_are_left_for_peft_and_may_be_where_a_run_starts(start, tmp_path):

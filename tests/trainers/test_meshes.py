@@ -37,6 +37,7 @@ NUM_STEPS = 4
 MESHES = {
     "data": MeshConfig(data=8, fsdp=1),
     "fsdp": MeshConfig(fsdp=8),
+    "tensor, above the kv heads": MeshConfig(fsdp=1, tensor=8),
     "tensor 2": MeshConfig(fsdp=4, tensor=2),
     "tensor 4, above the kv heads": MeshConfig(fsdp=2, tensor=4),
     "data x fsdp x tensor": MeshConfig(data=2, fsdp=2, tensor=2),

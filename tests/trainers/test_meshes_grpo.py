@@ -37,7 +37,7 @@ UPDATE = UpdateConfig(
 OPTIM = OptimConfig(num_steps=9, peak_lr=1e-2, warmup_steps=0)
 NUM_PROMPTS, GROUP, TEMPERATURE = 8, 4, 0.8
 COMPUTE = ComputeConfig(attention="xla", scan_layers=True, vocab_block=64)
-NAMES = ("data", "fsdp", "tensor 2", "data x fsdp x tensor")
+NAMES = ("data", "fsdp", "tensor, above the kv heads", "tensor 2", "data x fsdp x tensor")
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -32,7 +32,7 @@ from trainers.plan_project import (
     splash_heads,
     splash_seconds,
 )
-from trainers.plan_search import search
+from trainers.plan_search import candidates, search
 from trainers.plan_step import planned_step
 from trainers.plan_topology import parse_topology, tpu_devices
 from trainers.sft import SftConfig
@@ -144,6 +144,42 @@ def test_a_pass_over_a_layer_waits_for_the_first_weights_only(plan_and_module):
     waited_for = {one.channel for one in gathers} - hidden
     assert len(hidden) >= 12  # seven weights, in the forward and in the backward pass
     assert len(waited_for) <= 3
+
+
+def test_collectives_are_counted_as_often_as_they_run(plan_and_module):
+    plan, module = plan_and_module
+    records = plan.to_json()["collectives"]
+    assert all(set(record) == {"count", "bytes"} for record in records.values())
+    counts = {kind: record["count"] for kind, record in records.items()}
+    layers = MODEL.num_hidden_layers
+    once = {"reduce-scatter": 7 * layers + 1, "all-to-all": 2}  # the embedding's, there and back
+    for kind in ("all-gather", "all-reduce"):  # of which a layer's have their place in the loop
+        channels = {(i.channel, layer_of(i)) for i in module.walk() if kind_of(i) == kind}
+        once[kind] = sum(layers if is_of_layer else 1 for _, is_of_layer in channels)
+    assert counts == once
+
+
+def test_a_collective_in_a_loop_counts_once_a_trip():
+    module = parse_module(
+        """
+%body (x: f32[8,128]) -> f32[8,128] {
+  %x = f32[8,128]{1,0} parameter(0)
+  ROOT %gather = f32[8,128]{1,0} all-gather(%x), channel_id=1, replica_groups={{0,1,2,3}}
+}
+ENTRY %main (a: f32[8,128]) -> f32[256] {
+  %a = f32[8,128]{1,0} parameter(0)
+  %known = f32[8,128]{1,0} while(%a), body=%body, config={"known_trip_count":{"n":"5"}}
+  %unknown = f32[8,128]{1,0} while(%known), body=%body
+  %scatter = f32[64]{0} reduce-scatter(%unknown), channel_id=2, replica_groups={{0,1,2,3}}
+  ROOT %sum = f32[256]{0} all-reduce(%scatter), channel_id=3, replica_groups={{0,1,2,3}}
+}
+"""
+    )
+    assert project(module, TARGET, loop_trips=3).collectives == {
+        "all-gather": {"count": 5 + 3, "bytes": (5 + 3) * 4 * 8 * 128},
+        "reduce-scatter": {"count": 1, "bytes": 4 * 256},  # what is reduced, not what is kept
+        "all-reduce": {"count": 1, "bytes": 4 * 256},
+    }
 
 
 def layer_of(instruction):
@@ -274,6 +310,12 @@ def test_search_names_the_fastest_set_up_that_fits():
     vast = dataclasses.replace(MODEL, hidden_size=32768, intermediate_size=131072)
     with pytest.raises(UsageError, match="nothing fits"):
         search(dataclasses.replace(wanted, model=vast), TARGET, max_compiles=2, estimate=True)
+
+
+def test_a_search_tries_no_set_up_twice():
+    wanted = PlanConfig(stage="sft", config=sft_config(), model=MODEL)
+    tried = [candidate.overrides for candidate in candidates(wanted, TARGET)]
+    assert len(tried) == len(set(tried)) > 10
 
 
 def splash(name, *results):
