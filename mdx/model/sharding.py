@@ -287,12 +287,18 @@ def _activation_axis(
 
 def _spec(mesh: Mesh, path: tuple, leaf: jax.Array | jax.ShapeDtypeStruct) -> PartitionSpec:
     named = _named_dims(path, leaf)
-    return PartitionSpec(
-        *(
-            RULES[axis] if RULES[axis] and size % mesh.shape[RULES[axis]] == 0 else None
-            for _, axis, size in named
-        )
-    )
+    spec: list[Any] = [
+        RULES[axis] if RULES[axis] and size % mesh.shape[RULES[axis]] == 0 else None
+        for _, axis, size in named
+    ]
+    # Half of the adapters have no "embed". Copied, they take more of a large mesh than the model.
+    if named and "_lora_" in named[0][0] and mesh.shape["fsdp"] > 1 and "fsdp" not in spec:
+        for place in sorted(range(1, len(named)), key=lambda place: -named[place][2]):
+            whole = ("fsdp",) if spec[place] is None else (spec[place], "fsdp")
+            if named[place][2] % math.prod(mesh.shape[axis] for axis in whole) == 0:
+                spec[place] = whole
+                break
+    return PartitionSpec(*spec)
 
 
 def _named_dims(path: tuple, leaf: Any) -> list[tuple[str, str, int]]:

@@ -199,6 +199,33 @@ def test_what_does_not_divide_is_refused_with_what_would_fit(model, batch):
         shard_batch({"tokens": batch["tokens"].repeat(2, 0)[:12]}, make_mesh(MeshConfig()))
 
 
+@pytest.mark.parametrize(
+    ("shape", "rank", "copied"),
+    [
+        (MeshConfig(fsdp=8), 3, set()),
+        (MeshConfig(fsdp=4, tensor=2), 3, set()),
+        (MeshConfig(fsdp=32), 64, set()),
+        (MeshConfig(fsdp=32), 3, {"k_proj_lora_b", "v_proj_lora_b"}),  # 2 heads of 48, rank 3
+    ],
+)
+def test_adapters_are_split_over_fsdp_wherever_one_of_their_sizes_divides(shape, rank, copied):
+    devices = tpu_devices(parse_topology("v5e:4x8")) if shape.fsdp == 32 else None
+    mesh = make_mesh(shape, devices)
+    config = model_config(num_attention_heads=32, intermediate_size=64)
+    adapters = abstract_adapters(config, LoraConfig(rank=rank))
+    found = set()
+    for (path, leaf), sharding in zip(
+        jax.tree_util.tree_leaves_with_path(adapters),
+        jax.tree.leaves(tree_shardings(adapters, mesh)),
+        strict=True,
+    ):
+        shard = sharding.shard_shape(leaf.shape)
+        assert shard[0] == leaf.shape[0], "layers are scanned"
+        if np.prod(shard) * mesh.shape["fsdp"] > leaf.size:
+            found.add(path[-1].key)
+    assert found == copied
+
+
 def test_fewer_kv_heads_than_the_tensor_axis_are_copied_instead_of_split(model):
     mesh = make_mesh(MeshConfig(data=2, fsdp=1, tensor=4))
     attention = tree_shardings(model[2], mesh)["layers"]["self_attn"]
