@@ -29,7 +29,7 @@ from mdx.model.attention import attend
 from mdx.model.config import ComputeConfig, LoraConfig, ModelConfig
 from mdx.model.rope import rotate, rotate_by_product
 from mdx.model.rotary import rotary
-from mdx.model.sharding import constrain
+from mdx.model.sharding import constrain, gathered
 from mdx.model.splash import LANES, SAVED_NAME
 from mdx.model.swiglu import swiglu
 from mdx.model.tpu import SPLASH_BLOCK, generation
@@ -170,8 +170,9 @@ class Adapted(nnx.Module):
         straight = project(x_BTD, weight, as_matrices=self.as_matrices)
         if not self.lora.has(name):
             return straight
-        down = project(x_BTD, getattr(self, f"{name}_lora_a")[...]) * self.lora.scale
-        up = getattr(self, f"{name}_lora_b")[...]
+        first, second = f"{name}_lora_a", f"{name}_lora_b"
+        down = project(x_BTD, gathered(getattr(self, first)[...], first)) * self.lora.scale
+        up = gathered(getattr(self, second)[...], second)
         return straight + project(down, up, as_matrices=self.as_matrices)
 
 

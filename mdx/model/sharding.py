@@ -273,6 +273,15 @@ def constrain(x: jax.Array, *axes: str | None) -> jax.Array:
     return jax.lax.with_sharding_constraint(x, PartitionSpec(*spec))
 
 
+def gathered(adapter: jax.Array, name: str) -> jax.Array:
+    """Return an adapter's A or B of one layer with all that fsdp splits of it on every device.
+
+    Left to itself the compiler splits activations as the adapter is split, and gathers those.
+    """
+    _, *axes = WEIGHT_AXES[name]
+    return constrain(adapter, *(axis if RULES[axis] == "tensor" else None for axis in axes))
+
+
 def _activation_axis(
     mesh: jax.sharding.AbstractMesh, axis: str | None, size: int
 ) -> str | tuple[str, ...] | None:
