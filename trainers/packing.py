@@ -140,6 +140,11 @@ class _Row:
     room: int
     bundles: list[list[Segment]] = field(default_factory=list)
 
+    def add(self, bundle: list[Segment]) -> None:
+        """Put a prompt with completions behind it at the end."""
+        self.bundles.append(bundle)
+        self.room -= _length(bundle)
+
 
 def _assign(segments: Sequence[Segment], shape: RowShape) -> list[_Row]:
     """Give every segment a row, and open a new one only where it fits into none.
@@ -155,8 +160,7 @@ def _assign(segments: Sequence[Segment], shape: RowShape) -> list[_Row]:
     for group in sorted(groups.values(), key=_length, reverse=True):
         whole = next((row for row in rows if row.room >= _length(group)), None)
         if whole:
-            whole.bundles.append(group)
-            whole.room -= _length(group)
+            whole.add(group)
             continue
         last: _Row | None = None  # that holds some of the group
         for segment in sorted(group, key=len, reverse=True):
@@ -168,8 +172,7 @@ def _assign(segments: Sequence[Segment], shape: RowShape) -> list[_Row]:
             if last is None:
                 last = _Row(shape.seq_len)
                 rows.append(last)
-            last.bundles.append([segment])
-            last.room -= len(segment)
+            last.add([segment])
     return rows
 
 

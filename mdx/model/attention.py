@@ -63,13 +63,20 @@ def _attend(
     if implementation in ("rowwise", "blocked"):
         function = rowwise_attention if implementation == "rowwise" else blocked_attention
         return function(query_BTNH, key_BTGH, value_BTGH, segment_ids_BT, branches_BT, block=block)
-    mask_B1TT = packed_mask(segment_ids_BT, segment_ids_BT, 0)[:, None]
-    if branches_BT is not None:
-        mask_B1TT &= branch_mask(branches_BT, branches_BT)[:, None]
+    T = query_BTNH.shape[1]
+    mask_B1TT = _seen(segment_ids_BT, branches_BT, 0, T)[:, None]
     fused = cast(Literal["xla", "cudnn"], implementation)
     return jax.nn.dot_product_attention(
         query_BTNH, key_BTGH, value_BTGH, mask=mask_B1TT, implementation=fused
     )
+
+
+def _seen(segment_ids_BT: Array, branches_BT: Array | None, start: int, end: int) -> Array:
+    """Return which of the keys up to `end` the queries from `start` to there see."""
+    mask_BTK = packed_mask(segment_ids_BT[:, start:end], segment_ids_BT[:, :end], start)
+    if branches_BT is None:
+        return mask_BTK
+    return mask_BTK & branch_mask(branches_BT[:, start:end], branches_BT[:, :end])
 
 
 def packed_mask(
@@ -113,9 +120,7 @@ def blocked_attention(
     outputs = []
     for start in range(0, T, block):
         end = min(start + block, T)
-        mask_BTK = packed_mask(segment_ids_BT[:, start:end], segment_ids_BT[:, :end], start)
-        if branches_BT is not None:
-            mask_BTK &= branch_mask(branches_BT[:, start:end], branches_BT[:, :end])
+        mask_BTK = _seen(segment_ids_BT, branches_BT, start, end)
         outputs.append(
             _attend_block(
                 query_BGRTH[:, :, :, start:end],

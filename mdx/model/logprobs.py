@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from mdx.model.rowwise import prompt_ends
 from mdx.model.sharding import over_rows
 
 
@@ -93,9 +94,10 @@ def places_before(branches_BT: Int[Array, "B T"]) -> Int[Array, "B T"]:
     Those of a segment's first token are not in its segment, and that of a row's is 0.
     """
     places_1T = jnp.arange(branches_BT.shape[1])[None]
-    in_prompt_BT = jax.lax.cummax(jnp.where(branches_BT == 0, places_1T, 0), axis=1)
     same_BT = jnp.pad(branches_BT[:, 1:] == branches_BT[:, :-1], ((0, 0), (1, 0)))
-    return jnp.where(same_BT | (branches_BT == 0), jnp.maximum(places_1T - 1, 0), in_prompt_BT)
+    return jnp.where(
+        same_BT | (branches_BT == 0), jnp.maximum(places_1T - 1, 0), prompt_ends(branches_BT) - 1
+    )
 
 
 def wanted_first(

@@ -71,6 +71,10 @@ class Sight(NamedTuple):
     start: Array
     between: tuple[Array, Array] | None = None
 
+    def cut(self, index: Array, span: int) -> "Sight":
+        """Return those of the queries of one span."""
+        return jax.tree.map(lambda x_T: _cut(x_T, index, span), self)
+
     def of(self, rows: slice) -> "Sight":
         """Return those of some queries."""
         return jax.tree.map(lambda x_Q: x_Q[rows], self)
@@ -120,10 +124,14 @@ def sight_of(segment_ids_BT: Int[Array, "B T"], branches_BT: Int[Array, "B T"] |
     """Return what each token sees of a row."""
     if branches_BT is None:
         return Sight(run_starts(segment_ids_BT))
-    places_1T = jnp.arange(segment_ids_BT.shape[1])[None]
-    prompt_ends_BT = jax.lax.cummax(jnp.where(branches_BT == 0, places_1T + 1, 0), axis=1)
-    branch_starts_BT = run_starts(segment_ids_BT, branches_BT)
-    return Sight(run_starts(segment_ids_BT), (prompt_ends_BT, branch_starts_BT))
+    between = prompt_ends(branches_BT), run_starts(segment_ids_BT, branches_BT)
+    return Sight(run_starts(segment_ids_BT), between)
+
+
+def prompt_ends(branches_BT: Int[Array, "B T"]) -> Int[Array, "B T"]:
+    """Return the place behind the last token of a prompt at or before each token."""
+    places_1T = jnp.arange(branches_BT.shape[1])[None]
+    return jax.lax.cummax(jnp.where(branches_BT == 0, places_1T + 1, 0), axis=1)
 
 
 def run_starts(*ids_BT: Int[Array, "B T"]) -> Int[Array, "B T"]:
@@ -162,7 +170,7 @@ def _forward(
 
     def of_queries(i: Array, done: tuple[Array, Array]) -> tuple[Array, Array]:
         query_GRQH = _cut(query_GRTH, i, cuts.span)
-        sight_Q = jax.tree.map(lambda x_T: _cut(x_T, i, cuts.span), sight)
+        sight_Q = sight.cut(i, cuts.span)
 
         def meet(rows: slice, keys: Keys, sums: tuple[Array, ...]) -> State:
             highest_GRQ1, total_GRQ1, mixed_GRQH = sums
@@ -202,7 +210,7 @@ def _backward(
     def of_queries(i: Array, gradients: tuple[Array, ...]) -> tuple[Array, ...]:
         rows = (query_GRTH, gradient_GRTH, inner_GRT1, log_total_GRT1)
         of_rows = [_cut(x, i, cuts.span) for x in rows]
-        sight_Q = jax.tree.map(lambda x_T: _cut(x_T, i, cuts.span), sight)
+        sight_Q = sight.cut(i, cuts.span)
 
         def meet(rows: slice, keys: Keys, sums: tuple[Array, ...]) -> State:
             query, d_mixed, inner, log_total = (x[:, :, rows] for x in of_rows)
