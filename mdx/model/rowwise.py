@@ -23,6 +23,7 @@ from jaxtyping import Array, Float, Int
 
 NEGATIVE = -1e30
 MAX_BLOCKS = 5  # of a span
+APART = 16  # unused numbers between rows: at powers of two apart, columns share a cache's lines
 
 
 class Cuts(NamedTuple):
@@ -80,8 +81,9 @@ class Sight(NamedTuple):
         return jax.tree.map(lambda x_Q: x_Q[rows], self)
 
 
-State = tuple[tuple[Array, ...], tuple[Array, ...]]  # what queries sum up; what keys do
-Meet = Callable[[slice, Keys, tuple[Array, ...]], State]
+Arrays = tuple[Array, ...]
+State = tuple[Arrays, Arrays]  # what queries of a row sum up; what the keys of all rows do
+Meet = Callable[[slice, Keys, Arrays], State]
 
 
 def rowwise_attention(
@@ -149,30 +151,51 @@ def _attend_rows(
     return _attend_rows_forward(cuts, query_BGRTH, key_BGTH, value_BGTH, sight)[0]
 
 
-def _attend_rows_forward(cuts: Cuts, *rows: Any) -> tuple[Array, tuple]:
-    mixed_BGRTH, log_total_BGRT1 = jax.lax.map(lambda row: _forward(cuts, *row), rows)
-    return mixed_BGRTH, (*rows, mixed_BGRTH, log_total_BGRT1)
+def _attend_rows_forward(
+    cuts: Cuts, query_BGRTH: Array, key_BGTH: Array, value_BGTH: Array, sight: Sight
+) -> tuple[Array, tuple]:
+    inputs = (query_BGRTH, key_BGTH, value_BGTH, sight)
+
+    def of_row(b: Array, done: Arrays) -> Arrays:
+        return _forward(cuts, b, _row(inputs, b), done)
+
+    empty = (jnp.zeros_like(query_BGRTH), jnp.zeros((*query_BGRTH.shape[:-1], 1)))
+    mixed_BGRTH, log_total_BGRT1 = jax.lax.fori_loop(0, len(query_BGRTH), of_row, empty)
+    return mixed_BGRTH, (*inputs, mixed_BGRTH, log_total_BGRT1)
 
 
 def _attend_rows_backward(cuts: Cuts, residuals: tuple, gradient_BGRTH: Array) -> tuple:
-    rows = (*residuals, gradient_BGRTH)
-    return *jax.lax.map(lambda row: _backward(cuts, *row), rows), None
+    query_BGRTH, key_BGTH = residuals[:2]
+    B, G, T, H = key_BGTH.shape
+
+    def of_row(b: Array, gradients: Arrays) -> Arrays:
+        return _backward(cuts, b, _row((*residuals, gradient_BGRTH), b), gradients)
+
+    empty_BGHT = jnp.zeros((B, G, H, T + APART))
+    gradients = (jnp.zeros_like(query_BGRTH), empty_BGHT, empty_BGHT)
+    d_query_BGRTH, *of_keys = jax.lax.fori_loop(0, B, of_row, gradients)
+    d_key_BGTH, d_value_BGTH = (x[..., :T].swapaxes(2, 3).astype(key_BGTH.dtype) for x in of_keys)
+    return d_query_BGRTH, d_key_BGTH, d_value_BGTH, None
 
 
 _attend_rows.defvjp(_attend_rows_forward, _attend_rows_backward)
 
 
-def _forward(
-    cuts: Cuts, query_GRTH: Array, key_GTH: Array, value_GTH: Array, sight: Sight
-) -> tuple[Array, Array]:
-    """Return the heads' outputs [G, R, T, H] and the log of the sums of exponentials."""
-    G, R, T, H = query_GRTH.shape
+def _row(arrays: Any, b: Array) -> Any:
+    """Return row `b` of each array."""
+    return jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, b, keepdims=False), arrays)
 
-    def of_queries(i: Array, done: tuple[Array, Array]) -> tuple[Array, Array]:
+
+def _forward(cuts: Cuts, b: Array, row: tuple, done: Arrays) -> Arrays:
+    """Write row `b` of the heads' outputs [B, G, R, T, H] and the sums' logs [B, G, R, T, 1]."""
+    query_GRTH, key_GTH, value_GTH, sight = row
+    G, R, _, H = query_GRTH.shape
+
+    def of_queries(i: Array, done: Arrays) -> Arrays:
         query_GRQH = _cut(query_GRTH, i, cuts.span)
         sight_Q = sight.cut(i, cuts.span)
 
-        def meet(rows: slice, keys: Keys, sums: tuple[Array, ...]) -> State:
+        def meet(rows: slice, keys: Keys, sums: Arrays) -> State:
             highest_GRQ1, total_GRQ1, mixed_GRQH = sums
             scores_GRQK = _scores(query_GRQH[:, :, rows], keys.of(key_GTH), sight_Q.of(rows), keys)
             new_GRQ1 = jnp.maximum(highest_GRQ1, jnp.max(scores_GRQK, axis=-1, keepdims=True))
@@ -184,35 +207,32 @@ def _forward(
 
         none_GRQ1 = jnp.zeros((G, R, cuts.span, 1))
         sums = (none_GRQ1 + NEGATIVE, none_GRQ1, jnp.zeros((G, R, cuts.span, H)))
-        (highest_GRQ1, total_GRQ1, mixed_GRQH), _ = _over_keys(cuts, i, sight_Q, meet, (sums, ()))
-        mixed_GRQH = (mixed_GRQH / total_GRQ1).astype(query_GRTH.dtype)
-        return _put(done[0], mixed_GRQH, i), _put(done[1], highest_GRQ1 + jnp.log(total_GRQ1), i)
+        blocks, _ = _over_keys(cuts, b, i, sight_Q, meet, (sums, ()))
+        for place, (highest_GRQ1, total_GRQ1, mixed_GRQH) in blocks:
+            log_total_GRQ1 = highest_GRQ1 + jnp.log(total_GRQ1)
+            mixed_GRQH /= total_GRQ1
+            done = _put(done[0], mixed_GRQH, b, place), _put(done[1], log_total_GRQ1, b, place)
+        return done
 
-    empty = (jnp.zeros_like(query_GRTH), jnp.zeros((G, R, T, 1)))
-    return jax.lax.fori_loop(0, cuts.spans, of_queries, empty)
+    return jax.lax.fori_loop(0, cuts.spans, of_queries, done)
 
 
-def _backward(
-    cuts: Cuts,
-    query_GRTH: Array,
-    key_GTH: Array,
-    value_GTH: Array,
-    sight: Sight,
-    mixed_GRTH: Array,
-    log_total_GRT1: Array,
-    gradient_GRTH: Array,
-) -> tuple[Array, Array, Array]:
-    """With w = softmax(q k) and o = w v: dv = w^T do, ds = w (do v^T - do . o), dq = ds k."""
-    (G, T, H), dtype = key_GTH.shape, query_GRTH.dtype
+def _backward(cuts: Cuts, b: Array, row: tuple, gradients: Arrays) -> Arrays:
+    """Write row `b` of the gradients of queries [B, G, R, T, H], keys and values [B, G, H, T].
+
+    With w = softmax(q k) and o = w v: dv = w^T do, ds = w (do v^T - do . o), dq = ds k.
+    """
+    query_GRTH, key_GTH, value_GTH, sight, mixed_GRTH, log_total_GRT1, gradient_GRTH = row
+    dtype = query_GRTH.dtype
     products = gradient_GRTH.astype(jnp.float32) * mixed_GRTH.astype(jnp.float32)
     inner_GRT1 = jnp.sum(products, axis=-1, keepdims=True)
 
-    def of_queries(i: Array, gradients: tuple[Array, ...]) -> tuple[Array, ...]:
+    def of_queries(i: Array, gradients: Arrays) -> Arrays:
         rows = (query_GRTH, gradient_GRTH, inner_GRT1, log_total_GRT1)
         of_rows = [_cut(x, i, cuts.span) for x in rows]
         sight_Q = sight.cut(i, cuts.span)
 
-        def meet(rows: slice, keys: Keys, sums: tuple[Array, ...]) -> State:
+        def meet(rows: slice, keys: Keys, sums: Arrays) -> State:
             query, d_mixed, inner, log_total = (x[:, :, rows] for x in of_rows)
             key_GKH, value_GKH = keys.of(key_GTH), keys.of(value_GTH)
             scores_GRQK = _scores(query, key_GKH, sight_Q.of(rows), keys)
@@ -224,26 +244,28 @@ def _backward(
             return (sums[0] + _matmul(d_scores_GRQK, key_GKH),), (d_key_GHK, d_value_GHK)
 
         none = (jnp.zeros(of_rows[0].shape),)
-        (d_query_GRQH,), of_keys = _over_keys(cuts, i, sight_Q, meet, (none, gradients[1:]))
-        return _put(gradients[0], d_query_GRQH, i), *of_keys
+        blocks, of_keys = _over_keys(cuts, b, i, sight_Q, meet, (none, gradients[1:]))
+        d_query_BGRTH = gradients[0]
+        for place, (d_query_GRQH,) in blocks:
+            d_query_BGRTH = _put(d_query_BGRTH, d_query_GRQH, b, place)
+        return d_query_BGRTH, *of_keys
 
-    empty_GHT = jnp.zeros((G, H, T))
-    gradients = (jnp.zeros(query_GRTH.shape), empty_GHT, empty_GHT)
-    d_query_GRTH, *of_keys = jax.lax.fori_loop(0, cuts.spans, of_queries, gradients)
-    d_key_GTH, d_value_GTH = (x.swapaxes(1, 2).astype(dtype) for x in of_keys)
-    return d_query_GRTH.astype(dtype), d_key_GTH, d_value_GTH
+    return jax.lax.fori_loop(0, cuts.spans, of_queries, gradients)
 
 
-def _over_keys(cuts: Cuts, index: Array, sight_Q: Sight, meet: Meet, state: State) -> State:
-    """Let the queries of span `index` meet all keys that they see; add up what both sides get.
+def _over_keys(
+    cuts: Cuts, b: Array, index: Array, sight_Q: Sight, meet: Meet, state: State
+) -> tuple[list[tuple[Array, Arrays]], Arrays]:
+    """Let the queries of span `index` of row `b` meet all keys that they see.
 
-    What keys get is [G, H, K], and is added to [G, H, T].
+    Return the place of each block of queries with what they sum up, and what keys get: [G, H, K] of
+    each, added to [B, G, H, T].
     """
     place = index * cuts.span
 
     def add(rows: slice, keys: Keys, state: State) -> State:
         sums, parts = meet(rows, keys, state[0])
-        return sums, tuple(_add(x, y, keys.place) for x, y in zip(state[1], parts, strict=True))
+        return sums, tuple(_add(x, y, b, keys.place) for x, y in zip(state[1], parts, strict=True))
 
     def before(block: Array, state: State) -> State:
         return add(slice(0, cuts.span), Keys(block * cuts.size, cuts.size, last=False), state)
@@ -257,8 +279,8 @@ def _over_keys(cuts: Cuts, index: Array, sight_Q: Sight, meet: Meet, state: Stat
         rows = slice(start, start + cuts.size)
         own = tuple(x[:, :, rows] for x in sums)
         own, of_keys = add(rows, Keys(place, rows.stop, last=True), (own, of_keys))
-        blocks.append(own)
-    return tuple(jnp.concatenate(parts, axis=2) for parts in zip(*blocks, strict=True)), of_keys
+        blocks.append((place + start, own))
+    return blocks, of_keys
 
 
 def _scores(query_GRQH: Array, key_GKH: Array, sight_Q: Sight, keys: Keys) -> Array:
@@ -298,13 +320,14 @@ def _cut(x: Array, index: Array, block: int) -> Array:
     return jax.lax.dynamic_slice_in_dim(x, index * block, block, 2 if x.ndim == 4 else 0)
 
 
-def _put(x_GRTn: Array, part_GRQn: Array, index: Array) -> Array:
-    """Write [G, R, Q, n] as block `index` of [G, R, T, n]."""
-    place = index * part_GRQn.shape[2]
-    return jax.lax.dynamic_update_slice_in_dim(x_GRTn, part_GRQn, place, 2)
+def _put(x_BGRTn: Array, part_GRQn: Array, b: Array, place: Array) -> Array:
+    """Write [G, R, Q, n] into row `b` of [B, G, R, T, n] from `place` on."""
+    part_1GRQn = part_GRQn[None].astype(x_BGRTn.dtype)
+    return jax.lax.dynamic_update_slice(x_BGRTn, part_1GRQn, (b, 0, 0, place, 0))
 
 
-def _add(x_GHT: Array, part_GHK: Array, place: Array) -> Array:
-    """Add [G, H, K] to [G, H, T] from `place` on."""
-    before = jax.lax.dynamic_slice_in_dim(x_GHT, place, part_GHK.shape[2], 2)
-    return jax.lax.dynamic_update_slice_in_dim(x_GHT, before + part_GHK, place, 2)
+def _add(x_BGHT: Array, part_GHK: Array, b: Array, place: Array) -> Array:
+    """Add [G, H, K] to row `b` of [B, G, H, T] from `place` on."""
+    start, part_1GHK = (b, 0, 0, place), part_GHK[None]
+    before_1GHK = jax.lax.dynamic_slice(x_BGHT, start, part_1GHK.shape)
+    return jax.lax.dynamic_update_slice(x_BGHT, before_1GHK + part_1GHK, start)
