@@ -32,7 +32,8 @@ _SPARSE_CORE = {
     "xla_tpu_enable_sparse_core_collective_offload_nd_reduce_scatter": "true",
 }
 # Fast memory that one fusion may take, KiB: larger tiles of products, 71 to 93 % of their peak on
-# v5p, for twice the compiler's time or more; still more brings time alone (docs/log.md).
+# v5p, for twice the compiler's time or more. A third more on v5p compiles longer and is no faster;
+# a fifth more on v6e is faster by 1 % on 256 chips and by nothing on 64 (docs/log.md).
 _TILES = "xla_tpu_scoped_vmem_limit_kib"
 _OPTIONS = {
     "v5e": _OVERLAP,
