@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from mdx.model.logprobs import logits_of, stretches, wanted_first
-from mdx.model.sharding import over_rows
+from mdx.model.sharding import as_joined, over_rows
 
 
 def cross_entropy_sum(
@@ -88,19 +88,19 @@ def sum_and_gradients(
     dtype = hidden_SBCD.dtype
     places_11V = jnp.arange(head_VD.shape[0])[None, None]
 
-    def score(d_head_VD: Array | None, stretch: tuple[Array, ...]) -> tuple[Any, ...]:
+    def score(d_head_DV: Array | None, stretch: tuple[Array, ...]) -> tuple[Any, ...]:
         hidden_BCD, targets_BC, weights_BC = stretch
-        loss, e_BCV, total_BC1 = _loss(stretch, head_VD)
+        whole_VD = as_joined(head_VD)
+        loss, e_BCV, total_BC1 = _loss(stretch, whole_VD)
         hit_BCV = places_11V == targets_BC[..., None]
         d_z_BCV = (weights_BC[..., None] * (e_BCV / total_BC1 - hit_BCV)).astype(dtype)
-        d_hidden_BCD = jnp.einsum("BCV,VD->BCD", d_z_BCV, head_VD.astype(dtype))
-        if d_head_VD is not None:
+        d_hidden_BCD = jnp.einsum("BCV,VD->BCD", d_z_BCV, whole_VD.astype(dtype))
+        if d_head_DV is not None:
             flat_z, flat_hidden = (x.reshape(-1, x.shape[-1]) for x in (d_z_BCV, hidden_BCD))
-            d_head_VD += jnp.matmul(flat_z.T, flat_hidden, preferred_element_type=jnp.float32)
-        return loss, d_head_VD, d_hidden_BCD
+            d_head_DV += jnp.matmul(flat_hidden.T, flat_z, preferred_element_type=jnp.float32)
+        return loss, d_head_DV, d_hidden_BCD
 
-    d_head_VD = jnp.zeros(head_VD.shape, jnp.float32) if trained else None
-    return _over_stretches(score, d_head_VD, (hidden_SBCD, targets_SBC, weights_SBC))
+    return _over_stretches(score, head_VD, trained, (hidden_SBCD, targets_SBC, weights_SBC))
 
 
 def sum_and_gradients_on_cpu(
@@ -129,30 +129,32 @@ def sum_and_gradients_on_cpu(
             d_head_DV += jnp.matmul(columns_DN, e_NV, preferred_element_type=jnp.float32)
         return loss, d_head_DV, d_hidden_ND.astype(dtype).reshape(B, C, D)
 
-    d_head_DV = jnp.zeros(head_VD.shape[::-1], jnp.float32) if trained else None
-    total, d_hidden_SBCD, d_head_DV = _over_stretches(
-        score, d_head_DV, (hidden_SBCD, targets_SBC, weights_SBC, columns_SDN)
-    )
-    return total, d_hidden_SBCD, None if d_head_DV is None else d_head_DV.T
+    arrays_S = (hidden_SBCD, targets_SBC, weights_SBC, columns_SDN)
+    return _over_stretches(score, head_VD, trained, arrays_S)
 
 
 def _over_stretches(
     score: Callable[[Array | None, tuple[Array, ...]], tuple[Any, ...]],
-    d_head: Array | None,
+    head_VD: Array,
+    trained: bool,
     arrays_S: tuple[Array, ...],
 ) -> tuple[Array, Array, Array | None]:
-    """Sum up what `score` makes of the stretches that have a weight; join their hidden states'."""
+    """Sum up what `score` makes of the stretches that have a weight; join their hidden states'.
+
+    The head's gradient is summed up as [D, V], as the gathered head lies (`over_rows`).
+    """
 
     def step(sums: tuple[Array, Array | None], stretch: tuple[Array, ...]) -> tuple[Any, Array]:
         def scored() -> tuple[tuple[Array, Array | None], Array]:
-            loss, d_head, d_hidden_BCD = score(sums[1], stretch)
-            return (sums[0] + loss, d_head), d_hidden_BCD
+            loss, d_head_DV, d_hidden_BCD = score(sums[1], stretch)
+            return (sums[0] + loss, d_head_DV), d_hidden_BCD
 
         skipped = (sums, jnp.zeros_like(stretch[0]))
         return jax.lax.cond(jnp.any(stretch[2] != 0), scored, lambda: skipped)
 
-    (total, d_head), d_hidden_SBCD = jax.lax.scan(step, (_zero(), d_head), arrays_S)
-    return total, d_hidden_SBCD, d_head
+    d_head_DV = jnp.zeros(head_VD.shape[::-1], jnp.float32) if trained else None
+    (total, d_head_DV), d_hidden_SBCD = jax.lax.scan(step, (_zero(), d_head_DV), arrays_S)
+    return total, d_hidden_SBCD, None if d_head_DV is None else d_head_DV.T
 
 
 def _summed_backward(residuals: tuple, gradient: Array) -> tuple:

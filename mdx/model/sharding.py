@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 from jax.experimental import mesh_utils
+from jax.experimental.layout import Layout, with_layout_constraint
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
 
 from mdx.errors import ConfigError
@@ -243,21 +244,53 @@ def over_rows(function: Callable[..., Any], rows: T, *whole: Any) -> Any:
     """Return function(rows, *whole), run by every device on its own rows of the batch.
 
     Arrays of `rows`, and all results, have the batch on axis 0; those of `whole` are gathered from
-    the batch's axes once, and their gradients are summed over them once. Outside a mesh, or where
-    its devices do not share the rows evenly, it is the plain call.
+    the batch's axes once, and their gradients are summed over them once. Matrices [N, D] of `whole`
+    lie as a head does: fsdp splits D. Outside a mesh, or where its devices do not share the rows
+    evenly, it is the plain call.
     """
     mesh = jax.sharding.get_abstract_mesh()
     axes = tuple(axis for axis in BATCH_AXES if axis in mesh.shape)
     parts = math.prod(mesh.shape[axis] for axis in axes)
     if parts == 1 or jax.tree.leaves(rows)[0].shape[0] % parts:
         return function(rows, *whole)
+    split = [x.ndim == 2 and x.shape[1] % mesh.shape["fsdp"] == 0 for x in whole]
+
+    def of_device(rows: T, *whole: Any) -> Any:
+        joined = (_join(x) if is_split else x for x, is_split in zip(whole, split, strict=True))
+        return function(rows, *joined)
+
     return jax.shard_map(
-        function,
-        in_specs=(PartitionSpec(axes), *(PartitionSpec() for _ in whole)),
+        of_device,
+        in_specs=(
+            PartitionSpec(axes),
+            *(PartitionSpec(None, "fsdp") if is_split else PartitionSpec() for is_split in split),
+        ),
         out_specs=PartitionSpec(axes),
         axis_names=set(axes),
         check_vma=False,
     )(rows, *whole)
+
+
+def _join(part_ND: jax.Array) -> jax.Array:
+    """Return [N, D] of the devices' [N, D / fsdp], which lies in memory as [D, N].
+
+    What the devices send has an axis for the devices. Else a TPU gathers it, and scatters the sum
+    of its gradient, only where N is a suitable number of tiles: for 151,936 words it would sum
+    the whole matrix on every device.
+    """
+    return jax.lax.all_gather(part_ND.T, "fsdp").reshape(-1, part_ND.shape[0]).T
+
+
+def as_joined(whole_ND: jax.Array) -> jax.Array:
+    """Keep a TPU's compiler from turning around what `over_rows` gave: say it where it is used."""
+    mesh = jax.sharding.get_abstract_mesh()
+    if "fsdp" not in mesh.manual_axes or mesh.shape["fsdp"] == 1:
+        return whole_ND
+
+    def keep(x_ND: jax.Array) -> jax.Array:
+        return with_layout_constraint(x_ND, Layout(major_to_minor=(1, 0)))
+
+    return jax.lax.platform_dependent(whole_ND, tpu=keep, default=lambda x_ND: x_ND)
 
 
 def constrain(x: jax.Array, *axes: str | None) -> jax.Array:
