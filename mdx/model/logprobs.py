@@ -176,9 +176,9 @@ def _scored_backward(residuals: tuple, gradient_SBC2: Array) -> tuple:
     offset_SBC = d_chosen_SBC + d_entropy_SBC * entropy_SBC
     places_11V = jnp.arange(head_VD.shape[0])[None, None]
 
-    def step(d_head_DV: Array | None, stretch: tuple[Array, ...]) -> tuple[Array | None, Array]:
-        hidden_BCD, wanted_BC, columns_DN = stretch[:3]
-        targets, log_total, d_chosen, d_entropy, offset = (x[..., None] for x in stretch[3:])
+    def step(d_head_VD: Array | None, stretch: tuple[Array, ...]) -> tuple[Array | None, Array]:
+        hidden_BCD, wanted_BC = stretch[:2]
+        targets, log_total, d_chosen, d_entropy, offset = (x[..., None] for x in stretch[2:])
 
         def pull() -> tuple[Array | None, Array]:
             whole_VD = as_joined(head_VD)
@@ -186,23 +186,20 @@ def _scored_backward(residuals: tuple, gradient_SBC2: Array) -> tuple:
             d_z_BCV = -jnp.exp(log_p_BCV) * (offset + d_entropy * log_p_BCV)
             d_z_BCV = (d_z_BCV + jnp.where(places_11V == targets, d_chosen, 0.0)).astype(dtype)
             d_hidden_BCD = jnp.einsum("BCV,VD->BCD", d_z_BCV, whole_VD.astype(dtype))
-            if d_head_DV is None:
+            if d_head_VD is None:
                 return None, d_hidden_BCD
-            flat_z_NV = d_z_BCV.reshape(-1, d_z_BCV.shape[-1])
-            d_head = jnp.matmul(columns_DN, flat_z_NV, preferred_element_type=jnp.float32)
-            return d_head_DV + d_head, d_hidden_BCD
+            flat_z, flat_hidden = (x.reshape(-1, x.shape[-1]) for x in (d_z_BCV, hidden_BCD))
+            d_head = jnp.matmul(flat_z.T, flat_hidden, preferred_element_type=jnp.float32)
+            return d_head_VD + d_head, d_hidden_BCD
 
-        skipped = (d_head_DV, jnp.zeros_like(hidden_BCD))
+        skipped = (d_head_VD, jnp.zeros_like(hidden_BCD))
         return jax.lax.cond(jnp.any(wanted_BC), pull, lambda: skipped)
 
     dtype = hidden_SBCD.dtype
-    S, B, C, D = hidden_SBCD.shape
-    columns_SDN = hidden_SBCD.reshape(S, B * C, D).swapaxes(1, 2)  # what a CPU's product wants
-    arrays = (hidden_SBCD, wanted_SBC, columns_SDN)
     values = (targets_SBC, log_total_SBC, d_chosen_SBC, d_entropy_SBC, offset_SBC)
-    start = None if head_is_trained is None else jnp.zeros(head_VD.shape[::-1], jnp.float32)
-    d_head_DV, d_hidden_SBCD = jax.lax.scan(step, start, (*arrays, *values))
-    d_head_VD = None if d_head_DV is None else d_head_DV.T.astype(head_VD.dtype)
+    start = None if head_is_trained is None else jnp.zeros(head_VD.shape, jnp.float32)
+    d_head_VD, d_hidden_SBCD = jax.lax.scan(step, start, (hidden_SBCD, wanted_SBC, *values))
+    d_head_VD = None if d_head_VD is None else d_head_VD.astype(head_VD.dtype)
     return d_hidden_SBCD, d_head_VD, None, None, None
 
 
