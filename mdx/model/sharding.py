@@ -253,7 +253,7 @@ def over_rows(function: Callable[..., Any], rows: T, *whole: Any) -> Any:
     parts = math.prod(mesh.shape[axis] for axis in axes)
     if parts == 1 or jax.tree.leaves(rows)[0].shape[0] % parts:
         return function(rows, *whole)
-    split = [x.ndim == 2 and x.shape[1] % mesh.shape["fsdp"] == 0 for x in whole]
+    split = [_is_joined(x, mesh) for x in whole]
 
     def of_device(rows: T, *whole: Any) -> Any:
         joined = (_join(x) if is_split else x for x, is_split in zip(whole, split, strict=True))
@@ -271,6 +271,12 @@ def over_rows(function: Callable[..., Any], rows: T, *whole: Any) -> Any:
     )(rows, *whole)
 
 
+def _is_joined(whole: jax.Array, mesh: jax.sharding.AbstractMesh) -> bool:
+    """Say whether `over_rows` gives `whole` to its function as `_join` makes it."""
+    parts = mesh.shape["fsdp"]
+    return parts > 1 and whole.ndim == 2 and whole.shape[1] % parts == 0
+
+
 def _join(part_ND: jax.Array) -> jax.Array:
     """Return [N, D] of the devices' [N, D / fsdp], which lies in memory as [D, N].
 
@@ -284,7 +290,7 @@ def _join(part_ND: jax.Array) -> jax.Array:
 def as_joined(whole_ND: jax.Array) -> jax.Array:
     """Keep a TPU's compiler from turning around what `over_rows` gave: say it where it is used."""
     mesh = jax.sharding.get_abstract_mesh()
-    if "fsdp" not in mesh.manual_axes or mesh.shape["fsdp"] == 1:
+    if "fsdp" not in mesh.manual_axes or not _is_joined(whole_ND, mesh):
         return whole_ND
 
     def keep(x_ND: jax.Array) -> jax.Array:
