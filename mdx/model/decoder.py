@@ -40,6 +40,7 @@ GraphDef = nnx.GraphDef
 DRAW_CHUNK = 1 << 16
 SHORT_BLOCK = 128  # of "blocked" attention
 VOCAB_BLOCK = 1024
+CPU_VOCAB_BLOCK = 512  # tokens, whose logits of a small vocabulary stay in a CPU's cache
 MAX_LOGITS_ON_CPU = 1 << 25  # 128 MiB; more would be most of what a step takes, and not faster
 ROWWISE_BLOCK = 128  # smaller products are not shared among the cores
 # Names of what the projections give: before norms and rotation, whose backward passes ask for that.
@@ -366,7 +367,8 @@ def resolve(compute: ComputeConfig, config: ModelConfig, device: jax.Device) -> 
         block = {"splash": splash, "rowwise": ROWWISE_BLOCK}.get(attention, SHORT_BLOCK)
     if tokens == 0:
         fitting = MAX_LOGITS_ON_CPU // config.vocab_size
-        tokens = VOCAB_BLOCK if device.platform != "cpu" else min(max(fitting, 1), VOCAB_BLOCK)
+        on_cpu = min(max(fitting, 1), CPU_VOCAB_BLOCK)
+        tokens = on_cpu if device.platform == "cpu" else VOCAB_BLOCK
     return dataclasses.replace(
         compute, attention=attention, attention_block=block, vocab_block=tokens
     )

@@ -13,10 +13,10 @@ from transformers import Qwen3ForCausalLM
 
 from mdx.model.config import ComputeConfig, ModelConfig
 from mdx.model.decoder import (
+    CPU_VOCAB_BLOCK,
     MAX_LOGITS_ON_CPU,
     ROWWISE_BLOCK,
     SHORT_BLOCK,
-    VOCAB_BLOCK,
     apply,
     output_head,
     resolve,
@@ -277,7 +277,7 @@ def test_each_device_has_its_attention_unless_another_is_asked_for(
 def test_logits_of_a_wide_vocabulary_are_fewer_at_a_time_on_a_cpu():
     cpu = jax.devices()[0]
     narrow, wide = ModelConfig(vocab_size=4096), ModelConfig(vocab_size=151_936)
-    assert resolve(ComputeConfig(), narrow, cpu).vocab_block == VOCAB_BLOCK
+    assert resolve(ComputeConfig(), narrow, cpu).vocab_block == CPU_VOCAB_BLOCK
     block = resolve(ComputeConfig(), wide, cpu).vocab_block
     assert block * 151_936 <= MAX_LOGITS_ON_CPU < (block + 1) * 151_936
     huge = ModelConfig(vocab_size=2 * MAX_LOGITS_ON_CPU)
