@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 from optax.contrib import MuonDimensionNumbers, scale_by_muon
 
@@ -71,9 +72,23 @@ def make_optimizer(config: OptimConfig) -> optax.GradientTransformation:
 
     Clip by the global norm, then AdamW or Muon with fp32 moments; weight decay is on matrices.
     """
-    clip = optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity()
+    clip = _clip(config.clip_norm) if config.clip_norm else optax.identity()
     update = _muon(config) if config.algorithm == "muon" else _adamw(config)
     return optax.chain(clip, update)
+
+
+def _clip(most: float) -> optax.GradientTransformation:
+    """Scale gradients whose global norm is above `most` down to it.
+
+    One factor for all: optax divides each number by the norm, and a division is too dear to repeat
+    for a CPU's compiler, so that it keeps the clipped gradient in memory.
+    """
+
+    def clipped(gradient: optax.Updates, _: optax.Params | None) -> optax.Updates:
+        factor = jnp.minimum(1.0, most / optax.global_norm(gradient))
+        return jax.tree.map(lambda leaf: leaf * factor, gradient)
+
+    return optax.stateless(clipped)
 
 
 def _adamw(config: OptimConfig, *, nesterov: bool = False) -> optax.GradientTransformation:

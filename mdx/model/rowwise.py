@@ -165,14 +165,14 @@ def _attend_rows_forward(
 
 
 def _attend_rows_backward(cuts: Cuts, residuals: tuple, gradient_BGRTH: Array) -> tuple:
-    query_BGRTH, key_BGTH = residuals[:2]
+    key_BGTH = residuals[1]
     B, G, T, H = key_BGTH.shape
 
     def of_row(b: Array, gradients: Arrays) -> Arrays:
-        return _backward(cuts, b, _row((*residuals, gradient_BGRTH), b), gradients)
+        return _backward(cuts, b, _row((*residuals, gradients[0]), b), gradients)
 
     empty_BGHT = jnp.zeros((B, G, H, T + APART))
-    gradients = (jnp.zeros_like(query_BGRTH), empty_BGHT, empty_BGHT)
+    gradients = (gradient_BGRTH, empty_BGHT, empty_BGHT)  # a row's first, then its queries'
     d_query_BGRTH, *of_keys = jax.lax.fori_loop(0, B, of_row, gradients)
     d_key_BGTH, d_value_BGTH = (x[..., :T].swapaxes(2, 3).astype(key_BGTH.dtype) for x in of_keys)
     return d_query_BGRTH, d_key_BGTH, d_value_BGTH, None
@@ -287,18 +287,22 @@ def _scores(query_GRQH: Array, key_GKH: Array, sight_Q: Sight, keys: Keys) -> Ar
     """Return the masked scores [G, R, Q, K].
 
     The mask compares a running index with a number or three a query: unlike a comparison of
-    segment ids it vectorises, which is worth a factor of two.
+    segment ids it vectorises, which is worth a factor of two. Whether a place lies between two
+    others is one comparison: counted from the first without a sign, places before it are huge.
     """
     scores_GRQK = _matmul(query_GRQH, key_GKH.swapaxes(1, 2))
     shape = scores_GRQK.shape[2:]
     offsets_QK = jax.lax.broadcasted_iota(jnp.int32, shape, 1)
-    seen_QK = offsets_QK >= (sight_Q.start - keys.place)[:, None]
+    start_Q1 = (sight_Q.start - keys.place)[:, None]
+    if keys.last:
+        own_Q1 = keys.length - shape[0] + jnp.arange(shape[0])[:, None]
+        after_QK, most_Q1 = ((x - start_Q1).astype(jnp.uint32) for x in (offsets_QK, own_Q1))
+        seen_QK = after_QK <= most_Q1
+    else:
+        seen_QK = offsets_QK >= start_Q1
     if sight_Q.between is not None:
         end_Q1, branch_Q1 = ((x_Q - keys.place)[:, None] for x_Q in sight_Q.between)
         seen_QK &= (offsets_QK < end_Q1) | (offsets_QK >= branch_Q1)
-    if keys.last:
-        own_QK = keys.length - shape[0] + jax.lax.broadcasted_iota(jnp.int32, shape, 0)
-        seen_QK &= offsets_QK <= own_QK
     return jnp.where(seen_QK, scores_GRQK, NEGATIVE)
 
 
