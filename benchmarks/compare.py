@@ -5,7 +5,9 @@
     python -m benchmarks.compare --work sft_full --work compile_28 --only mdx --only tunix
 
 Every contestant is a process with its own interpreter. All of them get ready, then take turns
-(A B C A B C ...): one computes while the others wait. Threads, huge pages, weights, prompts and
+(A B C A B C ...): one computes while the others wait. A turn is several SFT steps in a row, as
+training takes them: a step right after another process's is quick or slow by the memory which that
+one has just given back (docs/howto/benchmarks.md). Threads, huge pages, weights, prompts and
 dtype (float32) are the same for all. Writes every repetition to JSON and prints medians; works
 measured earlier stay in the JSON, so that a run may be split. A contestant that fails, is not
 installed or has no such work is one line, and the others go on.
@@ -26,7 +28,7 @@ from rich.console import Console
 
 from benchmarks.models import write_model
 from benchmarks.shapes import NO_PART, WORKS, Work
-from benchmarks.summary import WARM_UPS, Repetition, as_json, table
+from benchmarks.summary import WARM_UPS, Repetition, as_json, mean, table
 
 ROOT = Path(__file__).resolve().parents[1]
 CONTESTANTS = {"mdx": "", "tunix": "tunix", "trl": "trl", "trl-packed": "trl", "torch": "trl"}
@@ -52,12 +54,15 @@ class Contestant:
         )
         self.repetitions = [self._answer()]
 
-    def repeat(self) -> None:
-        """Do one repetition and keep what it measured."""
+    def take_turn(self, times: int) -> None:
+        """Do the work so many times in a row and keep the mean of what was measured."""
+        self.repetitions.append(mean([self._repeat() for _ in range(times)]))
+
+    def _repeat(self) -> Repetition:
         assert self.process.stdin is not None
         self.process.stdin.write("\n")
         self.process.stdin.flush()
-        self.repetitions.append(self._answer())
+        return self._answer()
 
     def close(self) -> None:
         """End the process."""
@@ -142,7 +147,7 @@ def measure(
         for name, contestant in list(running.items()):
             started = time.perf_counter()
             try:
-                contestant.repeat()
+                contestant.take_turn(work.in_a_row if number >= WARM_UPS else 1)
             except (RuntimeError, BrokenPipeError) as error:
                 errors[name] = str(error)
                 del running[name]

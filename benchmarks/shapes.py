@@ -43,6 +43,7 @@ class Work:
     num_samples: int = 1  # completions of each prompt
     measure: str = "tokens"  # what is compared: "tokens" per second, "compile" time or "memory"
     num_rows: int = NUM_ROWS
+    in_a_row: int = 1  # times that it is done in a turn; a repetition is their mean
 
 
 SMALL = Shape(name="small")
@@ -53,8 +54,13 @@ WIDE = Shape(name="wide", vocab_size=151_936)
 WORKS = {
     work.name: work
     for work in (
-        Work(name="sft_full", title="SFT step, 8 x 512, full rows", shape=SMALL),
-        Work(name="sft_56", title="SFT step, documents that fill 56 % of 8 x 512", shape=SMALL),
+        Work(name="sft_full", title="SFT step, 8 x 512, full rows", shape=SMALL, in_a_row=4),
+        Work(
+            name="sft_56",
+            title="SFT step, documents that fill 56 % of 8 x 512",
+            shape=SMALL,
+            in_a_row=4,
+        ),
         Work(
             name="generate_full",
             title="generate 16 x (64 + 256)",

@@ -40,6 +40,16 @@ class Figures:
     peak_bytes: float
 
 
+def mean(steps: Sequence[Repetition]) -> Repetition:
+    """Return one repetition that stands for those of a turn; of memory the largest growth."""
+    return Repetition(
+        tokens=statistics.fmean(step.tokens for step in steps),
+        seconds=statistics.fmean(step.seconds for step in steps),
+        cpu_seconds=statistics.fmean(step.cpu_seconds for step in steps),
+        peak_bytes=max(step.peak_bytes for step in steps),
+    )
+
+
 def summarise(repetitions: Sequence[Repetition]) -> Figures:
     """Return the medians; the first `WARM_UPS` repetitions count for compiling alone."""
     warm, steady = repetitions[:WARM_UPS], repetitions[WARM_UPS:]

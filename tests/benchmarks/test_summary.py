@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.compare import parse_answer
-from benchmarks.summary import Repetition, as_json, gain, summarise, table
+from benchmarks.summary import Repetition, as_json, gain, mean, summarise, table
 
 
 def repetitions(tokens, seconds, *, first=10.0, second=4.0, peak=100.0):
@@ -21,6 +21,14 @@ def test_figures_are_medians_of_what_follows_the_warm_ups():
     assert figures.tokens_per_cpu_s == 15.0
     assert figures.compile_s == 10.0 + 4.0 - 2 * 2.0
     assert figures.compile_cpu_s == 2 * figures.compile_s
+
+
+def test_a_turn_stands_for_its_steps():
+    steps = [
+        Repetition(tokens=4.0, seconds=1.0, cpu_seconds=2.0, peak_bytes=7.0),
+        Repetition(tokens=8.0, seconds=3.0, cpu_seconds=4.0, peak_bytes=5.0),
+    ]
+    assert mean(steps) == Repetition(tokens=6.0, seconds=2.0, cpu_seconds=3.0, peak_bytes=7.0)
 
 
 def test_tokens_are_compared_with_the_faster_peer():

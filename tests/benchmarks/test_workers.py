@@ -1,5 +1,7 @@
 """Workers, models and inputs of the comparison; nothing here is timed."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from tokenizers import Tokenizer
@@ -10,6 +12,7 @@ from benchmarks.ours import prepare
 from benchmarks.shapes import (
     MEAN_RAGGED,
     NUM_PROMPTS,
+    NUM_ROWS,
     SEQ_LEN,
     WORKS,
     Shape,
@@ -60,6 +63,17 @@ def test_contestants_take_turns_and_a_missing_one_is_one_line(tmp_path):
     assert "make peers" in result["errors"]["tunix"]
     assert "trl" not in result["errors"], "torch compiles nothing: no part in this work"
     assert sum("tunix" in line for line in console.printed) == 2  # gets ready, is left out
+
+
+def test_a_turn_has_the_steps_of_its_work_in_a_row(tmp_path):
+    work = dataclasses.replace(WORKS["sft_full"], shape=TINY, in_a_row=3)
+    console = Lines()
+    result = measure(
+        work, write_model(TINY, tmp_path), ["mdx"], rounds=3, peers=tmp_path, console=console
+    )
+    first, second, *turns = result["repetitions"]["mdx"]
+    assert len(turns) == 2, "two warm-ups of one step, then turns"
+    assert all(r["tokens"] == NUM_ROWS * SEQ_LEN for r in (first, second, *turns))
 
 
 def test_every_work_sees_the_same_inputs_each_time():
