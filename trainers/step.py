@@ -133,11 +133,13 @@ def make_update(
         grad_norm = optax.global_norm(gradient)
         finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
         learning_rate = schedule(state.step)
-        params, opt_state = jax.lax.platform_dependent(
-            *(finite, learning_rate, gradient, (state.params, state.opt_state)),
-            cpu=functools.partial(_applied_on_cpu, optimizer),
-            default=functools.partial(_applied, optimizer),
-        )
+
+        def applied() -> tuple[PyTree, PyTree]:
+            direction, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+            params = jax.tree.map(lambda p, d: p + learning_rate * d, state.params, direction)
+            return params, opt_state
+
+        params, opt_state = _new_if(finite, applied, (state.params, state.opt_state))
         new_state = TrainState(
             step=state.step + 1, params=params, opt_state=opt_state, key=state.key
         )
@@ -198,41 +200,13 @@ def _cut(x: jax.Array, num_microbatches: int) -> jax.Array:
     return x.reshape(rows // num_microbatches, num_microbatches, *x.shape[1:]).swapaxes(0, 1)
 
 
-def _applied(
-    optimizer: optax.GradientTransformation,
-    finite: jax.Array,
-    learning_rate: jax.Array,
-    gradient: PyTree,
-    old: tuple[PyTree, PyTree],
-) -> tuple[PyTree, PyTree]:
-    """Return parameters and moments after the update, or the old ones if it is not `finite`."""
-    new = _updated(optimizer, learning_rate, gradient, old)
-    return jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)
+def _new_if(finite: jax.Array, new: Callable[[], PyTree], old: PyTree) -> PyTree:
+    """Return what `new` gives, or `old` if that is not `finite`.
 
-
-def _applied_on_cpu(
-    optimizer: optax.GradientTransformation,
-    finite: jax.Array,
-    learning_rate: jax.Array,
-    gradient: PyTree,
-    old: tuple[PyTree, PyTree],
-) -> tuple[PyTree, PyTree]:
-    """Do the same with a branch.
-
-    Left to choose number by number, a CPU's compiler computes the moments anew for the parameters,
-    and so copies all old ones first.
+    On a CPU by a branch: left to choose number by number, its compiler computes new moments again
+    for the parameters, and so copies all old ones first.
     """
-    return jax.lax.cond(
-        finite, lambda: _updated(optimizer, learning_rate, gradient, old), lambda: old
+    return jax.lax.platform_dependent(
+        cpu=lambda: jax.lax.cond(finite, new, lambda: old),
+        default=lambda: jax.tree.map(lambda a, b: jnp.where(finite, a, b), new(), old),
     )
-
-
-def _updated(
-    optimizer: optax.GradientTransformation,
-    learning_rate: jax.Array,
-    gradient: PyTree,
-    old: tuple[PyTree, PyTree],
-) -> tuple[PyTree, PyTree]:
-    params, opt_state = old
-    direction, opt_state = optimizer.update(gradient, opt_state, params)
-    return jax.tree.map(lambda p, d: p + learning_rate * d, params, direction), opt_state
