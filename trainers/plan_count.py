@@ -80,7 +80,7 @@ def estimate_memory(step: PlannedStep) -> Memory:
 
 def estimate_seconds(step: PlannedStep, chip: Chip) -> float:
     """Return a step's time at 60 % of the peak, with what `remat` computes again."""
-    again = {"none": 0.0, "minimal": 0.0, "most": 0.06, "attention": 0.17, "full": 1 / 3}
+    again = {"none": 0.0, "minimal": 0.0, "most": 0.03, "attention": 0.17, "full": 1 / 3}
     flops = model_flops(step) * (1 + again[step.compute.remat])
     return flops / (0.6 * chip.peak_flops * step.mesh.size)
 
@@ -92,7 +92,7 @@ def _kept(model: ModelConfig, remat: str, tensor: int) -> float:
     pairs = 2 * model.num_key_value_heads * model.head_dim / tensor
     return {
         "full": D,
-        "most": D + queries + pairs + 2 * F,
+        "most": D + 2 * queries + pairs + 2 * F,
         "attention": 2 * D + 2 * queries + pairs,
         "minimal": 2 * D + 2 * queries + pairs + 2 * F,
         "none": 8 * D + 4 * queries + 3 * pairs + 5 * F,

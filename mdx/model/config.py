@@ -69,8 +69,8 @@ class ComputeConfig:
     attention_block: queries per block of the first three ("rowwise": at least), 0 for the device's
         best; blocks that no query sees are skipped.
     remat: what the backward pass finds kept beside the layers' inputs: "none" (all), "minimal"
-        (what all projections give, and attention), "most" (the same but queries and attention's
-        projection), "attention" (the same but what the MLP's give) or "full" (nothing).
+        (what all projections give, and attention), "most" (the same but attention's output
+        projection), "attention" ("minimal" but what the MLP's give) or "full" (nothing).
     scan_layers: True compiles one layer for any depth; False unrolls, faster on CPUs.
     vocab_block: tokens whose logits exist on a device at one time, 0 for the device's best.
     """

@@ -49,7 +49,7 @@ REMAT_POLICIES: dict[str, Callable[..., bool]] = {
     name: jax.checkpoint_policies.save_only_these_names(*kept)
     for name, kept in {
         "minimal": (*_ATTENTION, *_MLP, SAVED_NAME),
-        "most": ("key", "value", *_MLP, SAVED_NAME),
+        "most": ("query", "key", "value", *_MLP, SAVED_NAME),
         "attention": (*_ATTENTION, SAVED_NAME),
         "full": (),
     }.items()
