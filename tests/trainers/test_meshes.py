@@ -100,7 +100,7 @@ def assert_equals_one_device(training, figures, lora):
     expected, params = on_one_device(lora)
     np.testing.assert_allclose(figures, expected[-len(figures) :], rtol=1e-5, atol=1e-5)
     jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), training.state.params, params
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), training.state.params, params
     )
 
 

@@ -132,4 +132,5 @@ def test_updates_on_a_mesh_are_those_of_one_device(name, lora):
     params, metrics = update(make_mesh(MESHES[name]), lora)
     expected_params, expected = on_one_device(lora)
     assert metrics == pytest.approx(expected, rel=1e-5, abs=1e-5)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), params, expected_params)
+    # Adam makes whole steps (1e-2) of gradients near 0: one weight in 3,000 is 1.1e-5 off.
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=3e-5), params, expected_params)
