@@ -44,13 +44,13 @@ CPU_VOCAB_BLOCK = 512  # tokens, whose logits of a small vocabulary stay in a CP
 MAX_LOGITS_ON_CPU = 1 << 25  # 128 MiB; more would be most of what a step takes, and not faster
 ROWWISE_BLOCK = 128  # smaller products are not shared among the cores
 # Names of what the projections give: before norms and rotation, whose backward passes ask for that.
-_ATTENTION, _MLP = ("query", "key", "value", "output"), ("gate", "up")
+_QKV, _MLP = ("query", "key", "value"), ("gate", "up")
 REMAT_POLICIES: dict[str, Callable[..., bool]] = {
     name: jax.checkpoint_policies.save_only_these_names(*kept)
     for name, kept in {
-        "minimal": (*_ATTENTION, *_MLP, SAVED_NAME),
-        "most": ("query", "key", "value", *_MLP, SAVED_NAME),
-        "attention": (*_ATTENTION, SAVED_NAME),
+        "minimal": (*_QKV, "output", *_MLP, SAVED_NAME),
+        "most": (*_QKV, *_MLP, SAVED_NAME),
+        "attention": (*_QKV, "output", SAVED_NAME),
         "full": (),
     }.items()
 }
